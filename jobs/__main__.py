@@ -1,0 +1,33 @@
+"""`python -m jobs`: one worker process."""
+
+import sys
+
+import uvloop
+
+from jobs.errors import JobsError
+from jobs.limits import raise_file_limit
+from jobs.logs import configure_logging
+from jobs.settings import InvalidSetting, Settings, read_settings
+from jobs.worker import main
+
+
+def run() -> int:
+    """The worker's exit status: 0 after an orderly stop, 1 with one line on stderr."""
+    configure_logging()
+    raise_file_limit()
+    status = 0
+    try:
+        uvloop.run(main(read_settings(Settings)))
+    except* (InvalidSetting, JobsError, OSError) as group:
+        sys.stderr.write(f"persona-relay worker: {_first(group)}\n")
+        status = 1
+    return status
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    one = group.exceptions[0]
+    return _first(one) if isinstance(one, BaseExceptionGroup) else one
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,69 @@
+"""A worker's sign of life: keeps its lease, and hears what the database says it holds."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from jobs.database import Database
+from jobs.errors import Unavailable
+from jobs.outage import Outage
+from jobs.runner import Runner
+from jobs.settings import Settings
+from jobs.store.claims import beat
+
+BEATS_A_LEASE = 4
+LONGEST_BEAT_SECONDS = 1.0
+"""A cancellation whose hint was lost is seen within a beat."""
+
+
+class Beat:
+    """Renews the lease in constant statements, and hears of cancels, lost leases and lost claims.
+
+    What the database says is another's is stopped here; what it says is this worker's though
+    nobody here runs it (a claim whose answer was lost) is handed over.
+    """
+
+    def __init__(
+        self, database: Database, runner: Runner, worker_id: str, settings: Settings
+    ) -> None:
+        self._database = database
+        self._runner = runner
+        self._worker_id = worker_id
+        self._lease = settings.relay_lease_seconds
+        self._pause = min(settings.relay_lease_seconds / BEATS_A_LEASE, LONGEST_BEAT_SECONDS)
+        self._now = asyncio.Event()
+        self._outage = Outage("no heartbeat")
+
+    def hasten(self) -> None:
+        """Beats at once, e.g. since a cancel was announced."""
+        self._now.set()
+
+    async def run(self) -> None:
+        """Beats until cancelled; a database that is away is met by the next beat."""
+        while True:
+            self._now.clear()
+            try:
+                await self.once()
+            except Unavailable as error:
+                self._outage.lasts(error)
+            else:
+                self._outage.over()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause):
+                    await self._now.wait()
+
+    async def once(self) -> None:
+        """One beat; raises Unavailable."""
+        # Before the beat: what is claimed while it is under way is not judged by it.
+        running = self._runner.running
+        asked_at = time.monotonic()
+        told = await beat(self._database, self._worker_id, len(running))
+        self._runner.leased(asked_at + self._lease)
+        for generation_id in told.cancel:
+            self._runner.cancel(generation_id)
+        for generation_id, attempt in running.items():
+            if told.held.get(generation_id) != attempt:
+                self._runner.fence(generation_id, attempt)
+        for generation_id, attempt in told.held.items():
+            if not self._runner.knows(generation_id):
+                await self._runner.hand_over(generation_id, attempt)

@@ -1,0 +1,229 @@
+"""The rounds of one attempt: the model's text and calls become events and a draft persona."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.attempt_log import AttemptLog
+from jobs.errors import JobsError
+from jobs.events import FileDelta, Notice
+from jobs.generation import Failure, FileChange, Kind, SkillChoice, Usage
+from jobs.provider import CallPiece, Finished, ModelRequest, Provider, TextPiece
+from persona_apply import (
+    MAX_CALLS,
+    TOOLS,
+    Draft,
+    FileDeleted,
+    FileWritten,
+    Outcome,
+    Refused,
+    SkillChosen,
+    ToolCall,
+    ToolCallAssembler,
+    answer,
+    clean_text,
+)
+
+BETWEEN_ROUNDS = "\n\n"
+# The reasons that a reader is told; a round that ended in tool calls is no end.
+_REPORTED_REASONS = frozenset({"stop", "length", "content_filter"})
+_LARGEST_COUNT = 2**31 - 1
+_NO_FUNCTION_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+_LONGEST_FUNCTION_NAME = 64
+
+
+class GenerationFailed(JobsError):
+    """This attempt can't complete; carries what the generation will say of it."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.failure = Failure(code, message, retryable)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the rounds gave so far; of use even if they are stopped."""
+
+    draft: Draft | None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    skills: list[SkillChoice] = field(default_factory=list)
+    written: int = 0
+    """Characters of text and calls that the model wrote, against the limit."""
+
+    def add_usage(self, usage: Usage | None) -> None:
+        """Adds a round's usage; a round that told none adds nothing."""
+        if usage is None:
+            return
+        before = self.usage or Usage(0, 0)
+        # An endpoint may tell any number; one that no column holds would make the end unstorable.
+        self.usage = Usage(
+            min(before.input_tokens + usage.input_tokens, _LARGEST_COUNT),
+            min(before.output_tokens + usage.output_tokens, _LARGEST_COUNT),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far the rounds may go."""
+
+    rounds: int
+    output_characters: int
+    first_content_seconds: float
+    """How long a round after the first may stay silent before its first content."""
+
+
+async def converse(
+    provider: Provider,
+    model: str,
+    messages: Sequence[dict[str, Any]],
+    attempt_log: AttemptLog,
+    answered: Answer,
+    *,
+    kind: Kind,
+    bounds: Bounds,
+    first_deadline: float,
+    on_content: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs rounds until the model answers without calls; fills `answered` as it goes.
+
+    `first_deadline` is the monotonic time by which the first content must have come; `on_content`
+    is called, as often as may be, when some has. Raises GenerationFailed, or the provider's
+    ProviderFailed.
+    """
+    talk = list(messages)
+    tools = () if kind is Kind.CHAT else TOOLS
+    for number in range(1, bounds.rounds + 1):
+        request = ModelRequest(model=model, messages=talk, tools=tools)
+        deadline = (
+            first_deadline if number == 1 else time.monotonic() + bounds.first_content_seconds
+        )
+        text, calls, left_out = await _round(
+            provider, request, attempt_log, answered, bounds, deadline, on_content
+        )
+        if not calls:
+            return
+        talk.append(_assistant_message(text, calls))
+        talk += [_take(call, attempt_log, answered) for call in calls]
+        if left_out is not None:
+            attempt_log.append("notice", left_out)
+            # In the last answer, since not every endpoint takes another role here.
+            told = {
+                **json.loads(talk[-1]["content"]),
+                "left_out": f"{left_out.message}: repeat them",
+            }
+            talk[-1]["content"] = json.dumps(told, ensure_ascii=False)
+        if answered.finish_reason is not None and answered.finish_reason != "stop":
+            return
+    notice = Notice("rounds_exhausted", f"the model used all of its {bounds.rounds} rounds")
+    attempt_log.append("notice", notice)
+
+
+async def _round(
+    provider: Provider,
+    request: ModelRequest,
+    attempt_log: AttemptLog,
+    answered: Answer,
+    bounds: Bounds,
+    deadline: float,
+    on_content: Callable[[], None],
+) -> tuple[str, list[ToolCall], Notice | None]:
+    """The text and the calls of one round, and what to say of calls that were too many."""
+    assembler = ToolCallAssembler()
+    pieces: list[str] = []
+    async with provider.stream(request, first_deadline=deadline) as batches:
+        async for batch in batches:
+            on_content()
+            for event in batch:
+                if isinstance(event, TextPiece):
+                    if not pieces and attempt_log.characters:
+                        attempt_log.append_text(BETWEEN_ROUNDS)
+                    pieces.append(event.text)
+                    _append_text(event.text, attempt_log, answered, bounds)
+                elif isinstance(event, CallPiece):
+                    _count(len(event.arguments or ""), answered, bounds)
+                    for preview in assembler.feed(
+                        event.index, event.id, event.name, event.arguments
+                    ):
+                        attempt_log.append_file_delta(
+                            FileDelta(preview.path, preview.at, preview.text)
+                        )
+                elif isinstance(event, Finished):
+                    reason = event.finish_reason
+                    answered.finish_reason = reason if reason in _REPORTED_REASONS else None
+                    answered.add_usage(event.usage)
+    left_out = None
+    if assembler.overflowed:
+        left_out = Notice("too_many_calls", f"calls beyond {MAX_CALLS} in a round were left out")
+    return "".join(pieces), assembler.finish(), left_out
+
+
+def _append_text(text: str, attempt_log: AttemptLog, answered: Answer, bounds: Bounds) -> None:
+    room = bounds.output_characters - answered.written
+    attempt_log.append_text(text[: max(0, room)])
+    _count(len(text), answered, bounds)
+
+
+def _count(characters: int, answered: Answer, bounds: Bounds) -> None:
+    answered.written += characters
+    if answered.written > bounds.output_characters:
+        raise GenerationFailed(
+            "output_too_long",
+            f"the model wrote more than {bounds.output_characters} characters",
+            retryable=False,
+        )
+
+
+def _take(call: ToolCall, attempt_log: AttemptLog, answered: Answer) -> dict[str, Any]:
+    if answered.draft is None:
+        outcome: Outcome = Refused("unknown_tool", "there are no tools in this conversation")
+    else:
+        answered.draft, outcome = answered.draft.take(call)
+    match outcome:
+        case FileWritten():
+            change = FileChange(outcome.path, "write", outcome.bytes, outcome.sha256)
+            attempt_log.append("file", change)
+        case FileDeleted():
+            change = FileChange(outcome.path, "delete", outcome.bytes, outcome.sha256)
+            attempt_log.append("file", change)
+        case SkillChosen():
+            choice = SkillChoice(outcome.requested, outcome.matched, outcome.score)
+            answered.skills.append(choice)
+            attempt_log.append("skill", choice)
+        case Refused():
+            attempt_log.append("notice", Notice(outcome.code, outcome.message))
+    return {"role": "tool", "tool_call_id": call.id, "content": answer(outcome)}
+
+
+def _assistant_message(text: str, calls: Sequence[ToolCall]) -> dict[str, Any]:
+    return {
+        "role": "assistant",
+        "content": text or None,
+        "tool_calls": [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": _sent_name(call.name), "arguments": _sent(call.arguments)},
+            }
+            for call in calls
+        ],
+    }
+
+
+def _sent_name(name: str) -> str:
+    # Endpoints refuse the whole conversation over a name that no function can have.
+    return _NO_FUNCTION_NAME.sub("_", name)[:_LONGEST_FUNCTION_NAME] or "_"
+
+
+def _sent(arguments: str) -> str:
+    """The arguments as they go back to the model: some endpoints parse them, and refuse others."""
+    try:
+        document = json.loads(arguments, strict=False)
+    except (ValueError, RecursionError):
+        return "{}"
+    if not isinstance(document, dict):
+        return "{}"
+    return clean_text(json.dumps(document, ensure_ascii=False))

@@ -1,0 +1,245 @@
+"""The database: snapshots to read, whole transactions to write, and its own clock.
+
+SQLite and PostgreSQL behave alike behind this: a write is one transaction that is never left half
+known by a cancelled caller, a read is one snapshot, and a driver's error becomes one of the
+project's (`Unavailable`, `CommitUnknown`). Every wait is bounded.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import BigInteger, Executable, Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from jobs.database_engines import database_url, postgresql_engine, sqlite_engines
+from jobs.database_errors import (
+    DRIVER_ERRORS,
+    CommitUnknown,
+    UniqueViolation,
+    has_collided,
+    is_away,
+    meaning_of,
+    was_cut,
+)
+from jobs.errors import Unavailable
+from jobs.migrations import upgrade
+
+__all__ = [
+    "CommitUnknown",
+    "Database",
+    "UniqueViolation",
+    "database_url",
+    "migrate",
+    "now_ms",
+    "schema_is_current",
+]
+
+T = TypeVar("T")
+
+TRIES = 3
+
+_ALONE: dict[str, dict[str, Any]] = {
+    "sqlite": {"relay_begin": None},
+    "postgresql": {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False},
+}
+
+
+class now_ms(FunctionElement[int]):
+    """The database's clock, in milliseconds since the epoch."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "sqlite")
+def _now_in_sqlite(element: now_ms, compiler: SQLCompiler, **_: Any) -> str:
+    # Rounded: a Julian day as a double is off by some 20 µs, and a cut would lose a millisecond.
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
+
+
+@compiles(now_ms, "postgresql")
+def _now_in_postgresql(element: now_ms, compiler: SQLCompiler, **_: Any) -> str:
+    # A subquery is evaluated once a statement; a bare volatile function could use no index.
+    return "(SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT))"
+
+
+class Database:
+    """An open database; `Database.open` makes one and closes it again."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+        """Wraps engines whose transactions begin as writes do, and as reads do."""
+        self._writer = writer
+        self._reader = reader
+        # Without a BEGIN: a single statement is a transaction, or a snapshot, by itself.
+        self._write_alone = writer.execution_options(**_ALONE[writer.dialect.name])
+        self._read_alone = reader.execution_options(**_ALONE[reader.dialect.name])
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator[Self]:
+        """The database at this address; connections are made when they are needed.
+
+        Raises InvalidSetting for an address that is neither SQLite in a file nor PostgreSQL.
+        """
+        parsed = database_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            writer, reader = sqlite_engines(parsed)
+        else:
+            writer = postgresql_engine(parsed)
+            reader = writer.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        try:
+            yield cls(writer, reader)
+        finally:
+            await writer.dispose()
+            await reader.dispose()
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._writer.dialect.name
+
+    async def fetch(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[Row[Any]]:
+        """The rows of one reading statement, which is a snapshot by itself.
+
+        Raises Unavailable. A cancelled caller waits for the rows first: to break off would cost
+        the connection.
+        """
+        return await _to_its_end(self._rows(statement, parameters))
+
+    async def _rows(
+        self, statement: Executable, parameters: Mapping[str, Any] | None
+    ) -> Sequence[Row[Any]]:
+        try:
+            try:
+                return await _alone(self._read_alone, statement, parameters)
+            except DRIVER_ERRORS as error:
+                if not was_cut(error):
+                    raise
+            return await _alone(self._read_alone, statement, parameters)
+        except DRIVER_ERRORS as error:
+            raise meaning_of(error) from error
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that shows one snapshot to all its statements, and writes nothing.
+
+        Raises Unavailable. Do nothing in it but reading: it holds a connection.
+        """
+        connection = self._reader.connect()
+        try:
+            try:
+                yield await _to_its_end(connection.start(is_ctxmanager=True))
+            finally:
+                if connection.sync_connection is not None:
+                    await connection.__aexit__(None, None, None)
+        except DRIVER_ERRORS as error:
+            raise meaning_of(error) from error
+
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Runs this work in one transaction and commits it; an error in it stores nothing.
+
+        A cancelled caller waits for the end of the transaction before its cancellation goes on.
+        The work runs anew when another transaction stood in its way, so it must only write to
+        the connection. Raises Unavailable (nothing was stored) and CommitUnknown.
+        """
+        return await _to_its_end(self._transaction(work))
+
+    async def write_one(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[Row[Any]]:
+        """The rows that one writing statement returns, which is a transaction by itself.
+
+        A third of the round trips of `write`, and nothing tells a failed statement from a lost
+        answer: raises CommitUnknown for both.
+        """
+        return await _to_its_end(self._statement(statement, parameters))
+
+    async def _statement(
+        self, statement: Executable, parameters: Mapping[str, Any] | None
+    ) -> Sequence[Row[Any]]:
+        try:
+            return await _alone(self._write_alone, statement, parameters)
+        except DRIVER_ERRORS as error:
+            meaning = meaning_of(error)
+            if isinstance(meaning, Unavailable):
+                raise CommitUnknown from error
+            raise meaning from error
+
+    async def _transaction(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await self._attempt(work)
+            except DRIVER_ERRORS as error:
+                # A pooled connection may have been cut while it was idle: once with a fresh one.
+                again = has_collided(error) or (attempt == 1 and was_cut(error))
+                if not again or attempt == TRIES:
+                    raise meaning_of(error) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        committing = False
+        try:
+            async with self._writer.connect() as connection:
+                try:
+                    transaction = await connection.begin()
+                    result = await work(connection)
+                    committing = True
+                    await transaction.commit()
+                except DRIVER_ERRORS as error:
+                    if is_away(error):
+                        # A rollback would wait out the time limit on a dead connection once more.
+                        await connection.invalidate()
+                    raise
+            return result
+        except DRIVER_ERRORS as error:
+            if committing:
+                raise CommitUnknown from error
+            raise
+
+
+async def _alone(
+    engine: AsyncEngine, statement: Executable, parameters: Mapping[str, Any] | None
+) -> Sequence[Row[Any]]:
+    async with engine.connect() as connection:
+        result = await connection.execute(statement, parameters)
+        return result.all() if result.returns_rows else ()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Runs this in a task of its own; a cancelled caller waits for its end first."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise
+
+
+async def migrate(url: str) -> None:
+    """Brings the database at this address to the newest schema; makes the file of a new SQLite one.
+
+    Two at once are harmless. Raises Unavailable and InvalidSetting.
+    """
+    async with Database.open(url) as database:
+        if not await schema_is_current(database):
+            await database.write(lambda connection: connection.run_sync(upgrade.upgrade))
+
+
+async def schema_is_current(database: Database) -> bool:
+    """Whether the database has exactly the newest schema; raises Unavailable."""
+    async with database.read() as connection:
+        return await connection.run_sync(upgrade.is_current)

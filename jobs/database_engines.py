@@ -1,0 +1,121 @@
+"""How connections to SQLite and PostgreSQL are made: drivers, pragmas, pools, time limits.
+
+Every wait is bounded here: for a connection, for a statement, for SQLite's write lock.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from jobs import sqlite_driver
+from jobs.settings import InvalidSetting
+
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 10
+BUSY_SECONDS = 5
+IDLE_SECONDS = 1
+
+
+def database_url(url: str) -> URL:
+    """The address with its async driver named; raises InvalidSetting for what can't be used."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise InvalidSetting("RELAY_DATABASE_URL", "is not a database address") from None
+    backend = {"postgres": "postgresql"}.get(parsed.get_backend_name(), parsed.get_backend_name())
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise InvalidSetting("RELAY_DATABASE_URL", "SQLite needs a file")
+        return parsed.set(drivername="sqlite+aiosqlite")
+    if backend == "postgresql":
+        query = dict(parsed.query)
+        if "sslmode" in query:
+            query.setdefault("ssl", query.pop("sslmode"))
+        return parsed.set(drivername="postgresql+asyncpg", query=query)
+    raise InvalidSetting("RELAY_DATABASE_URL", "must be sqlite+aiosqlite or postgresql+asyncpg")
+
+
+def _json_dumps(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_JSON = {"json_serializer": _json_dumps, "json_deserializer": msgspec.json.decode}
+
+
+def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+    """An engine whose single connection puts this process's writes in line, and one for reading."""
+    try:
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"its directory can't be made: {error.strerror}"
+        raise InvalidSetting("RELAY_DATABASE_URL", reason) from error
+    common = {
+        "connect_args": {"timeout": BUSY_SECONDS, "async_creator_fn": sqlite_driver.connect},
+        "pool_timeout": STATEMENT_SECONDS,
+        **_JSON,
+    }
+    reader = create_async_engine(
+        url, pool_size=8, max_overflow=8, execution_options={"relay_begin": "BEGIN"}, **common
+    )
+    writer = create_async_engine(
+        url,
+        pool_size=1,
+        max_overflow=0,
+        execution_options={"relay_begin": "BEGIN IMMEDIATE"},
+        **common,
+    )
+    for engine in (reader, writer):
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return writer, reader
+
+
+def _prepare_sqlite(dbapi_connection: Any, _: Any) -> None:
+    # The driver's own BEGIN comes too late: updates that read first were lost without an error.
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    if begin := connection.get_execution_options().get("relay_begin"):
+        connection.exec_driver_sql(begin)
+
+
+def postgresql_engine(url: URL) -> AsyncEngine:
+    """One engine for all; a connection that has lain idle is tried before it is used."""
+    engine = create_async_engine(
+        url,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=STATEMENT_SECONDS,
+        pool_recycle=1800,
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+        **_JSON,
+    )
+    event.listen(engine.sync_engine, "checkin", _note_use)
+    event.listen(engine.sync_engine, "checkout", _try_when_idle)
+    return engine
+
+
+def _note_use(_: Any, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _try_when_idle(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+    # The pool's own pre-ping costs three round trips, for a connection used just now as well.
+    if time.monotonic() - record.info.get("used_at", math.inf) < IDLE_SECONDS:
+        return
+    try:
+        dbapi_connection.ping()
+    except Exception as error:
+        raise InvalidatePoolError from error

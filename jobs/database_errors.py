@@ -1,0 +1,94 @@
+"""What an error of a database driver means to the project: gone, unknown, taken, or a defect."""
+
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from jobs.errors import JobsError, Unavailable
+
+DRIVER_ERRORS = (SQLAlchemyError, OSError)
+"""What a statement may raise; a time limit's TimeoutError is an OSError."""
+
+# Classes and codes of PostgreSQL's SQLSTATE: connection, resources, operator, system, read-only.
+_AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
+_AWAY_CODES = frozenset({"25006"})
+_COLLIDED_CODES = frozenset({"40001", "40P01"})
+_SQLITE_AWAY_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+
+
+class CommitUnknown(Unavailable):
+    """The connection failed during COMMIT: what was written must be read to be known."""
+
+    def __init__(self) -> None:
+        super().__init__("the database")
+
+
+class UniqueViolation(JobsError):
+    """A unique constraint refused the write; never leaves the store."""
+
+    def __init__(self, constraint: str) -> None:
+        super().__init__(f"{constraint} holds already")
+        self.constraint = constraint
+
+
+def meaning_of(error: Exception) -> Exception:
+    """The project's error for a driver's one; the same error where it is a defect of ours."""
+    if is_away(error):
+        return Unavailable("the database")
+    if isinstance(error, IntegrityError) and (constraint := _unique_constraint(error)):
+        return UniqueViolation(constraint)
+    return error
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database can't be reached or can't work at the moment."""
+    if isinstance(error, OSError | PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    code = _sqlstate(error)
+    if code is not None:
+        return code[:2] in _AWAY_CLASSES or code in _AWAY_CODES
+    if isinstance(error.orig, sqlite3.Error):
+        number = getattr(error.orig, "sqlite_errorcode", None)
+        return number is not None and number & 0xFF in _SQLITE_AWAY_CODES
+    # asyncpg's own complaints carry no code: a closed or broken connection.
+    return type(error.driver_exception).__name__ in {"InterfaceError", "InternalClientError"}
+
+
+def was_cut(error: Exception) -> bool:
+    """Whether the connection was found to be closed."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def has_collided(error: Exception) -> bool:
+    """Whether two transactions stood in each other's way, so that the same again may pass."""
+    return isinstance(error, DBAPIError) and _sqlstate(error) in _COLLIDED_CODES
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    code = getattr(error.orig, "sqlstate", None)
+    return code if isinstance(code, str) else None
+
+
+def _unique_constraint(error: IntegrityError) -> str | None:
+    name = getattr(error.driver_exception, "constraint_name", None)
+    if name and _sqlstate(error) == "23505":
+        return str(name)
+    message = str(error.orig)
+    return message if message.startswith("UNIQUE constraint failed") else None

@@ -1,0 +1,164 @@
+"""The events of a generation and their exact bytes on the wire (protocol §5).
+
+A frame is one SSE event: LF line ends, `id`, `event`, one `data` line. The log stores frames and
+the relay forwards them, so an event is encoded once, here.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from jobs.cursor import Cursor
+from jobs.generation import FileChange, Generation, SkillChoice, State, encode
+
+ResetReason = Literal["worker_lost", "handed_over", "unknown_cursor", "log_lost"]
+Event = Literal[
+    "status", "token", "file_delta", "file", "skill", "notice", "reset",
+    "completed", "failed", "cancelled", "expired",
+]  # fmt: skip
+
+_TOKEN_EVENT = b"\nevent: token\ndata: "
+_TOKEN_OPENS = _TOKEN_EVENT + b'{"text":"'
+_TOKEN_CLOSES = b'"}\n\n'
+
+
+class Status(msgspec.Struct, frozen=True):
+    """`status`: the generation's state and attempt."""
+
+    state: State
+    attempt: int
+
+
+class Token(msgspec.Struct, frozen=True):
+    """`token`: one or more tokens of the model's text."""
+
+    text: str
+
+
+class FileDelta(msgspec.Struct, frozen=True):
+    """`file_delta`: a piece of a file while it is written; `at` in code points, 0 begins anew."""
+
+    path: str
+    at: int
+    text: str
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """`notice`: something a reader should know, e.g. an invalid file that was left out."""
+
+    code: str
+    message: str
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """`reset`: forget what was shown, it comes again."""
+
+    reason: ResetReason
+    attempt: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The data of a terminal event."""
+
+    generation: Generation
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """`heartbeat`: nothing came for a while, and who is (not) working on it."""
+
+    state: State
+    attempt: int
+    seq: int
+    worker: Literal["alive", "lost", "none"]
+    silent_seconds: float
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """`idle`: nothing came for the idle timeout; the stream ends, the reader may come back."""
+
+    state: State
+    silent_seconds: float
+
+
+EventData = Status | FileDelta | FileChange | SkillChoice | Notice | Reset
+
+
+def frame(cursor: Cursor, event: Event, data: bytes) -> bytes:
+    """One event's bytes: its id, name and JSON document on one line."""
+    return b"id: %d.%d.%d\nevent: %s\ndata: %s\n\n" % (
+        cursor.attempt, cursor.seq, cursor.offset, event.encode(), data,
+    )  # fmt: skip
+
+
+def token_frame(cursor: Cursor, text: str) -> bytes:
+    """A `token` event; `cursor.offset` counts this text already."""
+    return b'id: %d.%d.%d\nevent: token\ndata: {"text":%s}\n\n' % (
+        cursor.attempt, cursor.seq, cursor.offset, encode(text),
+    )  # fmt: skip
+
+
+def terminal_frame(cursor: Cursor, generation: Generation) -> bytes:
+    """The event that ends every stream: named after the state, without `output.text`."""
+    ended = Ended(generation.without_text())
+    return frame(cursor, generation.state.value, encode(ended))  # type: ignore[arg-type]
+
+
+def unnumbered_frame(event: Literal["heartbeat", "idle"], data: Heartbeat | Idle) -> bytes:
+    """An event that is no part of the log, so has no id and moves no cursor."""
+    return b"event: %s\ndata: %s\n\n" % (event.encode(), encode(data))
+
+
+def retry_frame(milliseconds: int) -> bytes:
+    """Tells an EventSource how long to wait before it comes back."""
+    return b"retry: %d\n\n" % milliseconds
+
+
+def frame_cursor(one: bytes) -> Cursor:
+    """The id that this frame carries."""
+    attempt, seq, offset = one[4 : one.index(b"\n")].split(b".")
+    return Cursor(int(attempt), int(seq), int(offset))
+
+
+def is_token(one: bytes) -> bool:
+    """Whether this frame is a `token` event."""
+    return one.startswith(_TOKEN_EVENT, one.index(b"\n"))
+
+
+def token_text(one: bytes) -> str:
+    """The text of a `token` frame."""
+    text: str = msgspec.json.decode(
+        one[one.index(_TOKEN_EVENT) + len(_TOKEN_EVENT) :], type=Token
+    ).text
+    return text
+
+
+def merge_tokens(frames: Iterable[bytes]) -> Iterable[bytes]:
+    """The same events with each run of `token` events as one, under the id of its last.
+
+    Only past events may be merged (protocol §5). JSON strings are joined without decoding them:
+    every frame was encoded here, with no escape that spans two strings. An empty frame stands for
+    an event that was not kept: it ends a run and gives nothing.
+    """
+    texts: list[bytes] = []
+    last, opens = b"", 0
+    for one in frames:
+        # No data has a line end in it, so this is found at the frame's own event line or nowhere.
+        at = one.find(_TOKEN_OPENS)
+        if at > 0:
+            texts.append(one[at + len(_TOKEN_OPENS) : -len(_TOKEN_CLOSES)])
+            last, opens = one, at
+            continue
+        if texts:
+            yield _merged(last, opens, texts)
+            texts = []
+        if one:
+            yield one
+    if texts:
+        yield _merged(last, opens, texts)
+
+
+def _merged(last: bytes, opens: int, texts: list[bytes]) -> bytes:
+    if len(texts) == 1:
+        return last
+    return b"".join([last[:opens], _TOKEN_OPENS, *texts, _TOKEN_CLOSES])

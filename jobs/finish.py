@@ -1,0 +1,150 @@
+"""The end of an attempt: one fenced commit, then the announcement; the journal when SQL is away.
+
+The order is commit, then announce. A database that is away delays the end and loses nothing; a
+Redis that is away loses the announcement, which readers then find in the row.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+
+import msgspec
+
+from jobs.attempt_log import AttemptLog
+from jobs.database import Database
+from jobs.errors import Unavailable
+from jobs.generation import Failure, State, rfc3339
+from jobs.journal import Journal, JournalError, JournalRecord
+from jobs.journal import Outcome as Replay
+from jobs.publisher import Publisher
+from jobs.queue import Queue
+from jobs.signals import Signals
+from jobs.store.commits import Committed, Outcome, commit
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_SECONDS = 0.1
+RETRY_LAST_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What it takes to end a generation for all to see."""
+
+    database: Database
+    publisher: Publisher
+    signals: Signals
+    queue: Queue
+    journal: Journal
+
+    async def finish(self, attempt_log: AttemptLog, outcome: Outcome) -> bool:
+        """Commits and announces; False when the fence refused: another attempt is the newest.
+
+        An outcome that the database refuses for itself ends as a failure with the same text, since
+        nothing may stay without an end.
+        """
+        generation_id, attempt = attempt_log.generation_id, attempt_log.attempt
+        try:
+            committed = await self._commit(generation_id, attempt, outcome)
+        except Exception:
+            log.exception("an outcome can't be stored", extra={"generation": generation_id})
+            committed = await self._commit(generation_id, attempt, unstorable(outcome))
+        if committed is None:
+            self.publisher.abandon(attempt_log)
+            log.warning(
+                "commit refused by the fence",
+                extra={
+                    "generation": attempt_log.generation_id,
+                    "attempt": attempt_log.attempt,
+                },
+            )
+            return False
+        attempt_log.append_terminal(committed.generation)
+        await self.announce(committed)
+        return True
+
+    async def announce(self, committed: Committed) -> None:
+        """Tells the owner's feed, and offers the next in line to the workers; never raises."""
+        told = self.signals.changed(committed.owner, committed.generation)
+        if committed.promoted is None:
+            await told
+        else:
+            await asyncio.gather(self.queue.enqueue(committed.promoted, 0), told)
+
+    async def _commit(self, generation_id: str, attempt: int, outcome: Outcome) -> Committed | None:
+        try:
+            return await commit(self.database, generation_id, attempt, outcome)
+        except Unavailable as error:
+            log.error(
+                "the database does not take a finished generation; it is kept in the journal",
+                extra={"generation": generation_id, "reason": str(error)},
+            )
+        record = journal_record(generation_id, attempt, outcome)
+        journalled = await self._append(record)
+        committed = await self._commit_when_back(generation_id, attempt, outcome)
+        if journalled:
+            await self._mark_done(record, committed)
+        return committed
+
+    async def _commit_when_back(
+        self, generation_id: str, attempt: int, outcome: Outcome
+    ) -> Committed | None:
+        delay = RETRY_FIRST_SECONDS
+        while True:
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, RETRY_LAST_SECONDS)
+            try:
+                return await commit(
+                    self.database, generation_id, attempt, outcome, may_be_stored=True
+                )
+            except Unavailable:
+                continue
+
+    async def _append(self, record: JournalRecord) -> bool:
+        try:
+            await asyncio.to_thread(self.journal.append, record)
+        except (JournalError, OSError) as error:
+            log.error(
+                "the journal did not take it either; it is kept in memory",
+                extra={"generation": record.generation_id, "reason": str(error)},
+            )
+            return False
+        return True
+
+    async def _mark_done(self, record: JournalRecord, committed: Committed | None) -> None:
+        outcome: Replay = "refused" if committed is None else "replayed"
+        try:
+            await asyncio.to_thread(self.journal.mark_done, record.event_id, outcome)
+        except (JournalError, OSError) as error:
+            # It is tried again at the next start, and the fence refuses it then.
+            log.warning("could not mark a journal record", extra={"reason": str(error)})
+
+
+def unstorable(outcome: Outcome) -> Outcome:
+    """What is left of an outcome that the database refuses: its text and events, as a failure."""
+    return Outcome(
+        state=State.FAILED,
+        text=outcome.text,
+        timeline=outcome.timeline,
+        last_seq=outcome.last_seq,
+        last_offset=outcome.last_offset,
+        error=Failure("internal_error", "the result could not be stored", True),
+    )
+
+
+def journal_record(generation_id: str, attempt: int, outcome: Outcome) -> JournalRecord:
+    """The outcome as the journal keeps it."""
+    return JournalRecord(
+        event_id=f"{generation_id}:{attempt}",
+        generation_id=generation_id,
+        attempt=attempt,
+        written_at=rfc3339(round(time.time() * 1000)),
+        payload=msgspec.json.decode(msgspec.json.encode(outcome)),
+    )
+
+
+def journalled_outcome(record: JournalRecord) -> Outcome:
+    """The outcome that the record keeps; raises msgspec.ValidationError for a foreign one."""
+    return msgspec.convert(record.payload, Outcome)

@@ -1,0 +1,232 @@
+"""The story of one attempt: claimed, streamed, committed once, announced. Knows no queue library.
+
+1. The attempt's log opens: `reset` when an earlier one was lost, `status`.
+2. The model's rounds run in a task of their own; their text and events go to the log as they come.
+3. Whatever ended them (an answer, a failure, a cancel, a time limit) becomes one outcome.
+4. The outcome is committed under the fence of the attempt; only then is the end announced.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jobs.attempt_log import AttemptLog
+from jobs.breaker import Breakers, Watch
+from jobs.cancelling import end_tasks
+from jobs.conclude import conclude
+from jobs.converse import Answer, Bounds, GenerationFailed, converse
+from jobs.errors import Unavailable
+from jobs.events import Reset, Status
+from jobs.finish import Ending
+from jobs.generation import Failure, State
+from jobs.kept_text import kept_text
+from jobs.prompts import first_messages
+from jobs.provider import Provider, ProviderFailed
+from jobs.redis_link import REDIS_FAILURES
+from jobs.settings import Settings
+from jobs.store.claims import Claimed, Context, PersonaRow, hand_over, read_context
+from jobs.store.commits import Outcome
+from jobs.stream_log import StreamLog
+from persona_apply import Catalogue, Draft, Persona
+
+log = logging.getLogger(__name__)
+
+StopReason = Literal["cancelled", "handed_over", "fenced"]
+
+CONTEXT_RETRY_SECONDS = 0.2
+INTERNAL_ERROR = Failure("internal_error", "the generation failed unexpectedly", True)
+
+
+class Stop:
+    """Asks a running attempt to end early; the first reason counts."""
+
+    def __init__(self) -> None:
+        self.reason: StopReason | None = None
+        self._asked = asyncio.Event()
+
+    def request(self, reason: StopReason) -> None:
+        """Ends the attempt for this reason, unless it is ending already."""
+        if self.reason is None:
+            self.reason = reason
+            self._asked.set()
+
+    async def wait(self) -> None:
+        """Returns once a stop was requested."""
+        await self._asked.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What an attempt works with, all of it opened and closed by the worker."""
+
+    settings: Settings
+    provider: Provider
+    ending: Ending
+    stream_log: StreamLog
+    catalogue: Catalogue
+    breakers: Breakers
+
+
+async def generate(workshop: Workshop, claimed: Claimed, stop: Stop) -> None:
+    """Runs a claimed attempt to its end; raises nothing but cancellation.
+
+    A stop request is obeyed at once, also while the model is silent: the upstream is closed.
+    """
+    publisher = workshop.ending.publisher
+    shown = await _shown_before(workshop, claimed) if claimed.cancel_requested else ""
+    attempt_log = publisher.start(claimed.id, claimed.attempt, lambda: stop.request("fenced"))
+    if claimed.reset is not None:
+        attempt_log.append("reset", Reset(claimed.reset, claimed.attempt))
+    attempt_log.append("status", Status(State.RUNNING, claimed.attempt))
+    if claimed.cancel_requested:
+        attempt_log.append_text(shown)
+        stop.request("cancelled")
+    answered, watch = Answer(draft=None), workshop.breakers.watch(claimed)
+    cut: Failure | StopReason | None = stop.reason
+    if cut is None:
+        rounds = _rounds(workshop, claimed, attempt_log, answered, watch)
+        cut = await _run(rounds, stop, workshop.settings)
+    await watch.over()
+    if cut == "fenced":
+        publisher.abandon(attempt_log)
+        return
+    if cut == "handed_over":
+        if claimed.restartable or not attempt_log.characters:
+            await _hand_over(workshop, claimed)
+            publisher.abandon(attempt_log)
+            return
+        # Its readers know no reset: for them an answer that was begun can't begin anew.
+        cut = Failure("worker_lost", "the worker that ran it was stopped", True)
+    outcome = _concluded(claimed, attempt_log, answered, cut)
+    await workshop.ending.finish(attempt_log, outcome)
+
+
+async def _shown_before(workshop: Workshop, claimed: Claimed) -> str:
+    """What a lost or stopped attempt had written when its cancellation was asked for."""
+    if claimed.reset is None:
+        return ""
+    try:
+        return await kept_text(workshop.stream_log, claimed.id, claimed.attempt - 1)
+    except REDIS_FAILURES as error:
+        log.warning("its log can't be read", extra={"generation": claimed.id, "reason": str(error)})
+        return ""
+
+
+async def _rounds(
+    workshop: Workshop, claimed: Claimed, attempt_log: AttemptLog, answered: Answer, watch: Watch
+) -> None:
+    settings = workshop.settings
+    first_deadline = time.monotonic() + settings.relay_first_token_timeout_seconds
+    context = await _read_context(workshop, claimed, first_deadline)
+    if context.persona is not None:
+        answered.draft = Draft.of(persona_of(context.persona), workshop.catalogue)
+    try:
+        await converse(
+            workshop.provider,
+            claimed.model,
+            first_messages(claimed.kind, claimed.input, context, workshop.catalogue),
+            attempt_log,
+            answered,
+            kind=claimed.kind,
+            bounds=Bounds(
+                settings.relay_model_rounds,
+                settings.relay_max_output_characters,
+                settings.relay_first_token_timeout_seconds,
+            ),
+            first_deadline=first_deadline,
+            on_content=watch.answered,
+        )
+    except ProviderFailed as failure:
+        watch.failed(failure)
+        raise
+
+
+async def _read_context(workshop: Workshop, claimed: Claimed, deadline: float) -> Context:
+    while True:
+        try:
+            return await read_context(
+                workshop.ending.database,
+                claimed,
+                history_characters=workshop.settings.relay_history_characters,
+            )
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(CONTEXT_RETRY_SECONDS * random.uniform(0.5, 1.5))
+
+
+async def _run(
+    work: Coroutine[Any, Any, None], stop: Stop, settings: Settings
+) -> Failure | StopReason | None:
+    """Why the rounds did not end in an answer; None when they did. They are over either way."""
+    seconds = settings.relay_generation_timeout_seconds
+    rounds = asyncio.create_task(work)
+    asked = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({rounds, asked}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if rounds.done():
+            return _failure_of(_error_of(rounds), settings)
+    finally:
+        asked.cancel()
+        await end_tasks({rounds})
+    if not rounds.cancelled() and (error := rounds.exception()) is not None:
+        log.info("the rounds failed while they were stopped", extra={"reason": str(error)})
+    return stop.reason or Failure("timeout", f"not finished within {seconds:g} seconds", True)
+
+
+def _error_of(rounds: asyncio.Task[None]) -> BaseException | None:
+    try:
+        return rounds.exception()
+    except asyncio.CancelledError as error:
+        # Nobody here cancelled them.
+        return error
+
+
+def _failure_of(error: BaseException | None, settings: Settings) -> Failure | None:
+    match error:
+        case None:
+            return None
+        case GenerationFailed():
+            return error.failure
+        case ProviderFailed():
+            return Failure(error.code, error.message, error.retryable)
+        case Unavailable():
+            seconds = settings.relay_first_token_timeout_seconds
+            return Failure(
+                "database_unavailable", f"its context could not be read within {seconds:g} s", True
+            )
+    log.error("an attempt failed unexpectedly", exc_info=error)
+    return INTERNAL_ERROR
+
+
+async def _hand_over(workshop: Workshop, claimed: Claimed) -> None:
+    try:
+        if await hand_over(workshop.ending.database, claimed.id, claimed.attempt):
+            await workshop.ending.queue.enqueue(claimed.id, claimed.attempt)
+    except Unavailable as error:
+        # Its lease runs out then, and the rescuer takes it for lost.
+        log.warning("could not hand over", extra={"generation": claimed.id, "reason": str(error)})
+
+
+def _concluded(
+    claimed: Claimed,
+    attempt_log: AttemptLog,
+    answered: Answer,
+    cut: Failure | Literal["cancelled"] | None,
+) -> Outcome:
+    try:
+        return conclude(claimed.kind, attempt_log, answered, cut)
+    except Exception:
+        log.exception("an attempt could not be concluded", extra={"generation": claimed.id})
+        # A draft that can't be brought to an end changes nothing.
+        answered.draft = None
+        return conclude(claimed.kind, attempt_log, answered, INTERNAL_ERROR)
+
+
+def persona_of(row: PersonaRow) -> Persona:
+    """The stored persona as the value that persona_apply works on."""
+    return Persona(name=row.name, brief=row.brief, files=row.files, skills=row.skills)

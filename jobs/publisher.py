@@ -1,0 +1,277 @@
+"""Carries the appended events of all generations of this worker to Redis, off the model's path.
+
+One flush is in flight at a time and takes what all generations have; when nothing is under way a
+token leaves at once, under load the next flush waits in proportion to what a flush costs, at most
+`RELAY_FLUSH_MS`. A Redis that is away delays nothing but the events themselves: they are kept as
+text and timeline and sent again from where the log ends.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from jobs.attempt_log import AttemptLog
+from jobs.redis_link import REDIS_FAILURES
+from jobs.stream_log import Append, Appended, Outcome, StreamLog
+
+log = logging.getLogger(__name__)
+
+LOGS_A_FLUSH = 256
+BYTES_A_FLUSH = 1 << 20
+SHARE_OF_A_CORE = 0.2
+"""What flushing may cost when it is frequent: a flush of 1 ms is followed by a pause of 4 ms."""
+BACKOFF_FIRST_SECONDS = 0.05
+BACKOFF_LAST_SECONDS = 1.0
+GIVE_UP_AFTER_SECONDS = 60.0
+"""How long the end of a generation is tried to be told; its readers then learn it from the row."""
+
+
+@dataclass(slots=True)
+class PublishCounts:
+    """What the publisher did, for metrics and for tests on work that grows wrongly."""
+
+    flushes: int = 0
+    failures: int = 0
+    reseeds: int = 0
+    stale: int = 0
+    given_up: int = 0
+
+
+class Publisher:
+    """Open it with `open_publisher`; `start` gives a log to write to."""
+
+    def __init__(self, stream_log: StreamLog, *, flush_ms: float, ttl_ms: int, running_ttl_ms: int):
+        self._stream_log = stream_log
+        self._longest_pause = flush_ms / 1000
+        self._ttl_ms = ttl_ms
+        self._running_ttl_ms = running_ttl_ms
+        self._logs: dict[str, AttemptLog] = {}
+        self._dirty: dict[AttemptLog, None] = {}
+        # Logs whose time to live is to be set anew.
+        self._refresh: set[AttemptLog] = set()
+        self._announce: set[AttemptLog] = set()
+        self._give_up_at: dict[AttemptLog, float] = {}
+        self._on_fenced: dict[AttemptLog, Callable[[], None]] = {}
+        self._flushing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._urgent = False
+        self._earliest = 0.0
+        self._backoff = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.counts = PublishCounts()
+
+    def start(self, generation_id: str, attempt: int, on_fenced: Callable[[], None]) -> AttemptLog:
+        """The log of a claimed attempt; `on_fenced` is called once a newer attempt has written."""
+        if earlier := self._logs.get(generation_id):
+            self._release(earlier)
+        attempt_log = AttemptLog(generation_id, attempt, self._changed)
+        self._logs[generation_id] = attempt_log
+        self._on_fenced[attempt_log] = on_fenced
+        return attempt_log
+
+    def abandon(self, attempt_log: AttemptLog) -> None:
+        """Stops writing this log, e.g. since its attempt was fenced or handed over."""
+        self._release(attempt_log)
+
+    def check(self, generation_id: str) -> None:
+        """Looks at once whether Redis still has this log, seeds it anew if not, and says so."""
+        if attempt_log := self._logs.get(generation_id):
+            self._announce.add(attempt_log)
+            self._changed(attempt_log, True)
+
+    def touch(self) -> None:
+        """Keeps every log alive in Redis, and finds out which were lost, in silence too.
+
+        To be called several times a lease.
+        """
+        for attempt_log in tuple(self._logs.values()):
+            self._refresh.add(attempt_log)
+            self._changed(attempt_log, False)
+
+    async def drain(self, seconds: float) -> bool:
+        """Whether everything appended so far left within this time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _writes(self, attempt_log: AttemptLog) -> bool:
+        """Whether this log is still written: not abandoned, fenced, ended or given up."""
+        return self._logs.get(attempt_log.generation_id) is attempt_log
+
+    def _changed(self, attempt_log: AttemptLog, urgent: bool) -> None:
+        if not self._writes(attempt_log):
+            return
+        self._dirty[attempt_log] = None
+        self._idle.clear()
+        if self._flushing is not None:
+            self._urgent |= urgent
+        elif urgent or self._timer is None:
+            self._schedule(urgent)
+
+    def _schedule(self, urgent: bool) -> None:
+        wait = self._earliest - self._loop.time()
+        if wait <= 0 or (urgent and not self._backoff):
+            self._begin()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(wait, self._begin)
+
+    def _begin(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._flushing is None and self._dirty:
+            self._urgent = False
+            # A task starts in the loop's next round: what else the model's socket brought in this
+            # read leaves with the same flush.
+            self._flushing = self._loop.create_task(self._flush(), name="publish")
+
+    async def _flush(self) -> None:
+        started = self._loop.time()
+        batch: list[tuple[AttemptLog, Append]] = []
+        self.counts.flushes += 1
+        try:
+            self._take(batch)
+            answers = await self._stream_log.append([append for _, append in batch])
+        except Exception as error:
+            # Whatever it was, it must not end the publishing of every generation.
+            self._failed([attempt_log for attempt_log, _ in batch], error)
+        else:
+            lost = self.counts.reseeds
+            for (attempt_log, append), answer in zip(batch, answers, strict=True):
+                self._answered(attempt_log, append, answer)
+            if lost := self.counts.reseeds - lost:
+                log.warning("Redis lost logs; they are seeded anew", extra={"generations": lost})
+            if not self._dirty or any(append.frames for _, append in batch):
+                # A full Redis lets logs be looked at, and takes nothing: that is no recovery.
+                self._backoff = 0.0
+            cost = self._loop.time() - started
+            self._earliest = started + min(cost / SHARE_OF_A_CORE, self._longest_pause)
+        finally:
+            self._flushing = None
+        if self._dirty:
+            self._schedule(self._urgent)
+        else:
+            self._idle.set()
+
+    def _take(self, batch: list[tuple[AttemptLog, Append]]) -> None:
+        size = 0
+        for attempt_log in tuple(islice(self._dirty, LOGS_A_FLUSH)):
+            del self._dirty[attempt_log]
+            append = self._next_append(attempt_log)
+            batch.append((attempt_log, append))
+            size += sum(map(len, append.frames))
+            if size >= BYTES_A_FLUSH:
+                break
+
+    def _next_append(self, attempt_log: AttemptLog) -> Append:
+        frames = attempt_log.unsent() if attempt_log.located else ()
+        first = (attempt_log.sent if attempt_log.located else attempt_log.seq) + 1
+        ends = attempt_log.ended and first + len(frames) - 1 == attempt_log.seq
+        if ends:
+            ttl_ms = self._ttl_ms
+        elif first == 1 or not frames or attempt_log in self._refresh:
+            ttl_ms = self._running_ttl_ms
+        else:
+            ttl_ms = 0
+        # Where the tail is can be told once nothing is left to send.
+        announce = attempt_log in self._announce and attempt_log.located and not frames
+        return Append(
+            attempt_log.generation_id, attempt_log.attempt, first, frames, ttl_ms, ends, announce
+        )
+
+    def _answered(self, attempt_log: AttemptLog, append: Append, answer: Appended) -> None:
+        if not self._writes(attempt_log):
+            return
+        if answer.outcome is Outcome.STALE:
+            self.counts.stale += 1
+            attempt_log.fenced = True
+            on_fenced = self._on_fenced[attempt_log]
+            self._release(attempt_log)
+            on_fenced()
+            return
+        there = answer.seq if answer.attempt == attempt_log.attempt else 0
+        if there < attempt_log.sent:
+            self.counts.reseeds += 1
+        attempt_log.sent = min(there, attempt_log.seq)
+        attempt_log.located = True
+        if answer.outcome is Outcome.APPLIED:
+            if append.ttl_ms:
+                self._refresh.discard(attempt_log)
+            if append.announce:
+                self._announce.discard(attempt_log)
+        if attempt_log.pending or attempt_log in self._announce:
+            self._dirty[attempt_log] = None
+        elif attempt_log.ended:
+            self._release(attempt_log)
+
+    def _failed(self, logs: list[AttemptLog], error: BaseException) -> None:
+        self.counts.failures += 1
+        self._backoff = min(max(self._backoff * 2, BACKOFF_FIRST_SECONDS), BACKOFF_LAST_SECONDS)
+        now = self._loop.time()
+        self._earliest = now + self._backoff * random.uniform(0.5, 1.0)
+        expected = isinstance(error, REDIS_FAILURES)
+        log.log(
+            logging.WARNING if expected else logging.ERROR,
+            "publishing failed",
+            extra={"generations": len(logs), "reason": f"{type(error).__name__}: {error}"},
+            exc_info=None if expected else error,
+        )
+        for attempt_log in logs:
+            attempt_log.located = False
+            attempt_log.forget_frames()
+            if attempt_log.ended and now > self._give_up_at.setdefault(
+                attempt_log, now + GIVE_UP_AFTER_SECONDS
+            ):
+                self.counts.given_up += 1
+                self._release(attempt_log)
+            elif self._writes(attempt_log):
+                self._dirty[attempt_log] = None
+
+    def _release(self, attempt_log: AttemptLog) -> None:
+        if self._logs.get(attempt_log.generation_id) is attempt_log:
+            del self._logs[attempt_log.generation_id]
+        self._dirty.pop(attempt_log, None)
+        self._refresh.discard(attempt_log)
+        self._announce.discard(attempt_log)
+        self._give_up_at.pop(attempt_log, None)
+        self._on_fenced.pop(attempt_log, None)
+        if not self._dirty and self._flushing is None:
+            self._idle.set()
+
+    async def stop(self) -> None:
+        """Ends the flush in flight."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._flushing is not None:
+            self._flushing.cancel()
+            await asyncio.wait([self._flushing])
+
+
+@asynccontextmanager
+async def open_publisher(
+    stream_log: StreamLog, *, flush_ms: float, ttl_seconds: float, lease_seconds: float
+) -> AsyncIterator[Publisher]:
+    """A publisher until the block ends.
+
+    A running log outlives six missed touches of a third of a lease, however short `ttl_seconds`.
+    """
+    async with stream_log.direct() as direct:
+        publisher = Publisher(
+            direct,
+            flush_ms=flush_ms,
+            ttl_ms=max(1, round(ttl_seconds * 1000)),
+            running_ttl_ms=round(max(ttl_seconds, 2 * lease_seconds, 60) * 1000),
+        )
+        try:
+            yield publisher
+        finally:
+            await publisher.stop()

@@ -1,0 +1,100 @@
+"""Puts generations in arq's queue and wakes the workers; one of the two files that know arq.
+
+The queue is a hint too: what it loses, the rescuer puts in again, and a claim decides who runs it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
+from arq.jobs import serialize_job
+from arq.utils import timestamp_ms
+
+from jobs import keys
+from jobs.outage import Outage
+from jobs.redis_link import REDIS_FAILURES, connection_pool
+
+START_JOB = "start"
+"""The one arq function: claims a generation and hands it to the worker's runner."""
+
+JOB_EXPIRES_MS = 24 * 3600 * 1000
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """arq's job as JSON: no pickle, which would run whatever stands in Redis."""
+    return msgspec.json.encode({name: value for name, value in job.items() if name != "r"})
+
+
+def deserialize(raw: bytes) -> dict[str, Any]:
+    """The job as it was serialized."""
+    job: dict[str, Any] = msgspec.json.decode(raw)
+    return job
+
+
+@asynccontextmanager
+async def open_arq(url: str) -> AsyncIterator[ArqRedis]:
+    """arq's client, whose every call is bounded and fails at once when Redis is away."""
+    pool = connection_pool(url)
+    client = ArqRedis(
+        connection_pool=pool,
+        job_serializer=serialize,
+        job_deserializer=deserialize,
+        default_queue_name=keys.QUEUE,
+    )
+    try:
+        yield client
+    finally:
+        await client.aclose()
+        await pool.disconnect()
+
+
+class Queue:
+    """Enqueues; never raises for a Redis that is away."""
+
+    def __init__(self, arq: ArqRedis) -> None:
+        self._arq = arq
+        self._outage = Outage("the rescuer repeats what can't be enqueued")
+        self.failures = 0
+        """How many enqueues Redis did not take; the rescuer repeats them."""
+
+    async def enqueue(self, generation_id: str, attempt: int, *, defer_seconds: float = 0) -> bool:
+        """Offers the attempt after `attempt` to the workers; whether Redis took it.
+
+        Again for the same attempt is harmless: it is one job, and one claim.
+        """
+        now = timestamp_ms()
+        job_id = f"{generation_id}:{attempt}"
+        payload = serialize_job(
+            START_JOB, (generation_id, attempt), {}, None, now, serializer=serialize
+        )
+        try:
+            # What arq's own enqueue does, in one call instead of three: nothing is to be watched,
+            # since the same job again changes nothing.
+            async with self._arq.pipeline(transaction=True) as pipe:
+                pipe.set(job_key_prefix + job_id, payload, nx=True, px=JOB_EXPIRES_MS)
+                pipe.zadd(keys.QUEUE, {job_id: now + round(defer_seconds * 1000)}, nx=True)
+                if not defer_seconds:
+                    pipe.publish(keys.QUEUE, b"")
+                await pipe.execute()
+        except REDIS_FAILURES as error:
+            self.failures += 1
+            self._outage.lasts(f"{type(error).__name__}: {error}")
+            return False
+        self._outage.over()
+        return True
+
+    async def depth(self) -> int:
+        """How many jobs wait in the queue; raises REDIS_FAILURES."""
+        async with asyncio.timeout(2):
+            return int(await self._arq.zcard(keys.QUEUE))
+
+
+@asynccontextmanager
+async def open_queue(url: str) -> AsyncIterator[Queue]:
+    """A queue until the block ends."""
+    async with open_arq(url) as arq:
+        yield Queue(arq)

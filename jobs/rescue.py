@@ -1,0 +1,327 @@
+"""Finds what was stored and does not run, and makes it run or end; any process may do it.
+
+One small duty each, all of them harmless when two processes do them at once, since claims and
+commits are fenced: overdue rows expire, waiting rows are promoted, rows that were never enqueued
+are enqueued, and the generations of a lost worker are offered again or ended.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from jobs.attempt_log import AttemptLog
+from jobs.cancelling import raise_if_cancelled
+from jobs.database import Database
+from jobs.errors import Unavailable
+from jobs.events import Reset, Status
+from jobs.generation import Failure, State
+from jobs.ids import new_id
+from jobs.kept_text import kept_text
+from jobs.outage import Outage
+from jobs.queue import Queue
+from jobs.redis_link import REDIS_FAILURES
+from jobs.settings import Settings
+from jobs.signals import Signals
+from jobs.store.breaker_notes import forget_breakers
+from jobs.store.breakers import open_models
+from jobs.store.claims import claim, forget_workers
+from jobs.store.commits import Committed, Outcome, commit
+from jobs.store.leftovers import (
+    Lost,
+    expire_overdue,
+    find_lost,
+    find_unenqueued,
+    promote_waiting,
+)
+from jobs.stream_log import Append, StreamLog
+
+log = logging.getLogger(__name__)
+
+ROUNDS_A_LEASE = 3
+LONGEST_PAUSE_SECONDS = 1.0
+"""With the spread and a poll of the queue, a reader hears of a lost worker within lease + 5 s."""
+UNHEARD_SHARE = 0.7
+"""After so much of a lease without contact, live workers may look lost: they beat four times in
+one, and could not either."""
+ROWS_A_DUTY = 200
+SPREAD_SECONDS = 3.0
+"""Over how long re-enqueued work is spread when there is much of it (protocol §8)."""
+SPREAD_A_ROW_SECONDS = 0.05
+FORGET_EVERY_SECONDS = 3600.0
+COMPLAIN_EVERY_SECONDS = 60.0
+UNREADABLE_SECONDS = 10.0
+"""How long a log that can't be read is waited for before its generation ends without its text."""
+
+
+@dataclass(slots=True)
+class RescueCounts:
+    """What the rescuer did, for metrics and logs; offers that are repeated count once."""
+
+    expired: int = 0
+    model_unavailable: int = 0
+    """Ended unstarted since the breaker of their model was open."""
+    enqueued: int = 0
+    offered_again: int = 0
+    ended_lost: int = 0
+    promoted: int = 0
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Rescuer:
+    """Does its duties some times a lease until cancelled.
+
+    Its claims are under an id of its own, which holds no lease: should it die between claim and
+    commit, the next rescuer finds the generation lost at once.
+
+    `endpoint` is where this process asks the model: what an open breaker keeps waiting there is
+    not enqueued. A process that asks none leaves out what waits at any endpoint.
+    """
+
+    settings: Settings
+    database: Database
+    stream_log: StreamLog
+    signals: Signals
+    queue: Queue
+    endpoint: str | None = None
+    rescuer_id: str = field(default_factory=lambda: new_id("wrk"))
+    counts: RescueCounts = field(default_factory=RescueCounts)
+    _contact_since: float | None = None
+    _contact_at: float = 0.0
+    _forget_at: float = 0.0
+    _outage: Outage = field(default_factory=lambda: Outage("rescue can't read the database"))
+    _enqueued: set[str] = field(default_factory=set)
+    _offered: set[tuple[str, int]] = field(default_factory=set)
+    _unreadable: dict[str, float] = field(default_factory=dict)
+    _complain_at: dict[str, float] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Rescues until cancelled; a duty that fails is logged and tried in the next round."""
+        pause = min(self.settings.relay_lease_seconds / ROUNDS_A_LEASE, LONGEST_PAUSE_SECONDS)
+        while True:
+            await self.round()
+            raise_if_cancelled()
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+
+    async def round(self) -> None:
+        """Every duty once; one that fails keeps no other from being done."""
+        duties: tuple[Callable[[], Awaitable[None]], ...] = (
+            self._expire,
+            self._promote,
+            self._enqueue,
+            self._rescue_lost,
+            self._forget,
+        )
+        for duty in duties:
+            try:
+                await duty()
+            except Unavailable as error:
+                self._contact_since = None
+                self._outage.lasts(error)
+                return
+            except Exception:
+                self._complain(duty.__name__)
+            else:
+                self._note_contact()
+        self._outage.over()
+
+    def _complain(self, duty: str) -> None:
+        now = time.monotonic()
+        self.counts.failures += 1
+        if now >= self._complain_at.get(duty, 0.0):
+            self._complain_at[duty] = now + COMPLAIN_EVERY_SECONDS
+            log.exception("a rescuer's duty failed, and is tried again", extra={"duty": duty})
+
+    def _note_contact(self) -> None:
+        now = time.monotonic()
+        unheard = UNHEARD_SHARE * self.settings.relay_lease_seconds
+        if self._contact_since is None or now - self._contact_at > unheard:
+            self._contact_since = now
+        self._contact_at = now
+
+    def _may_judge(self) -> bool:
+        """Whether every live worker had a whole lease of time to beat (protocol §6)."""
+        now, lease = time.monotonic(), self.settings.relay_lease_seconds
+        return (
+            self._contact_since is not None
+            and now - self._contact_since >= lease
+            and now - self._contact_at <= UNHEARD_SHARE * lease
+        )
+
+    async def _expire(self) -> None:
+        unavailable = await open_models(self.database)
+        for committed in await expire_overdue(
+            self.database, limit=ROWS_A_DUTY, unavailable_models=unavailable
+        ):
+            ended = committed.generation
+            self.counts.expired += ended.state is State.EXPIRED
+            self.counts.model_unavailable += ended.state is State.FAILED
+            log.warning(
+                "not started in time",
+                extra={
+                    "generation": ended.id,
+                    "model": ended.model,
+                    "code": "" if ended.error is None else ended.error.code,
+                },
+            )
+            await self._announce(committed)
+
+    async def _promote(self) -> None:
+        for generation_id in await promote_waiting(self.database, limit=ROWS_A_DUTY):
+            self.counts.promoted += 1
+            await self.queue.enqueue(generation_id, 0)
+
+    async def _enqueue(self) -> None:
+        ids = await find_unenqueued(
+            self.database,
+            older_than_seconds=min(2.0, self.settings.relay_lease_seconds),
+            limit=ROWS_A_DUTY,
+            endpoint=self.endpoint,
+        )
+        before, self._enqueued = self._enqueued, set()
+        for generation_id in ids:
+            if not await self.queue.enqueue(generation_id, 0, defer_seconds=spread(len(ids))):
+                return
+            self._enqueued.add(generation_id)
+            self.counts.enqueued += generation_id not in before
+
+    async def _rescue_lost(self) -> None:
+        lease = self.settings.relay_lease_seconds
+        if not self._may_judge():
+            return
+        rows = await find_lost(self.database, lease_seconds=lease, limit=ROWS_A_DUTY)
+        if not self._may_judge():
+            # The database stood still meanwhile, and nobody could beat.
+            return
+        before, self._offered = self._offered, set()
+        self._unreadable = {
+            row.id: self._unreadable[row.id] for row in rows if row.id in self._unreadable
+        }
+        reachable = True
+        for row in rows:
+            lost = row.lost_attempts + (0 if row.handed_over else 1)
+            if lost >= self.settings.relay_max_attempts or not row.restartable:
+                await self._end_lost_alone(row)
+            elif reachable:
+                defer = spread(len(rows)) if len(rows) > 1 else 0
+                reachable = await self.queue.enqueue(row.id, row.attempt, defer_seconds=defer)
+                if reachable:
+                    self._note_offer(row, again=(row.id, row.attempt) in before)
+
+    def _note_offer(self, row: Lost, *, again: bool) -> None:
+        self._offered.add((row.id, row.attempt))
+        if not again:
+            self.counts.offered_again += 1
+            log.warning(
+                "nobody runs it: offered again",
+                extra={"generation": row.id, "attempt": row.attempt},
+            )
+
+    async def _end_lost_alone(self, row: Lost) -> None:
+        """Ends one; what is wrong with it keeps no other from its end."""
+        try:
+            await self._end_lost(row)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("a lost generation could not be ended", extra={"generation": row.id})
+
+    async def _end_lost(self, row: Lost) -> None:
+        """Ends it as `worker_lost` with the text that the log still has (protocol §5)."""
+        kept = await self._kept_text(row)
+        if kept is None:
+            return
+        claimed = await claim(
+            self.database,
+            row.id,
+            row.attempt,
+            self.rescuer_id,
+            lease_seconds=self.settings.relay_lease_seconds,
+        )
+        if claimed is None:
+            return
+        attempt_log = AttemptLog(row.id, claimed.attempt, lambda _log, _urgent: None)
+        attempt_log.append("reset", Reset(claimed.reset or "worker_lost", claimed.attempt))
+        attempt_log.append("status", Status(State.RUNNING, claimed.attempt))
+        attempt_log.append_text(kept)
+        end = attempt_log.close()
+        await self._append(attempt_log)
+        committed = await commit(
+            self.database,
+            row.id,
+            claimed.attempt,
+            Outcome(
+                state=State.FAILED,
+                text=kept,
+                timeline=attempt_log.timeline(),
+                last_seq=end.seq,
+                last_offset=end.offset,
+                error=Failure("worker_lost", "the worker that ran it was lost", True),
+            ),
+        )
+        if committed is None:
+            return
+        self.counts.ended_lost += 1
+        log.error("ended: its workers were lost", extra={"generation": row.id})
+        attempt_log.append_terminal(committed.generation)
+        await self._append(attempt_log)
+        await self._announce(committed)
+
+    async def _kept_text(self, row: Lost) -> str | None:
+        """The text that its readers were shown last; None while Redis may yet tell it."""
+        try:
+            return await kept_text(self.stream_log, row.id, row.attempt)
+        except REDIS_FAILURES as error:
+            now = time.monotonic()
+            if now < self._unreadable.setdefault(row.id, now + UNREADABLE_SECONDS):
+                return None
+            log.warning(
+                "its log can't be read: it ends without its text",
+                extra={"generation": row.id, "reason": str(error)},
+            )
+            return ""
+
+    async def _append(self, attempt_log: AttemptLog) -> None:
+        try:
+            while attempt_log.sent < attempt_log.seq:
+                frames = attempt_log.unsent()
+                first = attempt_log.sent + 1
+                last = first + len(frames) - 1
+                [appended] = await self.stream_log.append(
+                    [
+                        Append(
+                            attempt_log.generation_id,
+                            attempt_log.attempt,
+                            first,
+                            frames,
+                            round(self.settings.relay_log_ttl_seconds * 1000),
+                            terminal=attempt_log.ended and last == attempt_log.seq,
+                        )
+                    ]
+                )
+                if appended.attempt != attempt_log.attempt or appended.seq < last:
+                    return
+                attempt_log.sent = appended.seq
+        except REDIS_FAILURES as error:
+            # Readers find the end in the row within a heartbeat.
+            log.warning("its end could not be published", extra={"reason": str(error)})
+
+    async def _announce(self, committed: Committed) -> None:
+        await self.signals.look(committed.generation.id)
+        await self.signals.changed(committed.owner, committed.generation)
+        if committed.promoted is not None:
+            await self.queue.enqueue(committed.promoted, 0)
+
+    async def _forget(self) -> None:
+        if time.monotonic() >= self._forget_at:
+            await forget_workers(self.database)
+            await forget_breakers(self.database)
+            self._forget_at = time.monotonic() + FORGET_EVERY_SECONDS
+
+
+def spread(rows: int) -> float:
+    """How long to defer one of so many rows, in seconds, so that they don't start at once."""
+    return random.uniform(0, min(SPREAD_SECONDS, rows * SPREAD_A_ROW_SECONDS))

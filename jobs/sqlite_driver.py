@@ -1,0 +1,124 @@
+"""SQLite connections whose statements cost one hop to their thread instead of four.
+
+aiosqlite hops for the cursor, the statement, the rows and the closing; here the first rows come
+along with the statement, and a cursor that has given all its rows needs no closing.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Self
+
+import aiosqlite
+
+# Rows that come along; further ones are fetched when they are asked for.
+_FIRST_ROWS = 100
+
+
+class OneHopConnection(aiosqlite.Connection):
+    """A connection of aiosqlite with cursors of this module."""
+
+    def cursor(self) -> "OneHopCursor":  # type: ignore[override]
+        """A cursor that is made together with its first statement."""
+        return OneHopCursor(self)
+
+    async def rollback(self) -> None:
+        """Rolls back; does nothing where no transaction is open."""
+        if self.in_transaction:
+            await super().rollback()
+
+    async def run(self, function: Any, *arguments: Any) -> Any:
+        """What this function gives when the connection's thread calls it."""
+        return await self._execute(function, *arguments)  # type: ignore[no-untyped-call]
+
+    def start_statement(
+        self, many: bool, sql: str, parameters: Any
+    ) -> tuple[sqlite3.Cursor, list[Any], bool]:
+        """Runs in the thread: the cursor, its first rows, and whether there may be more."""
+        cursor = self._conn.cursor()
+        (cursor.executemany if many else cursor.execute)(sql, parameters)
+        if cursor.description is None:
+            return cursor, [], False
+        rows = cursor.fetchmany(_FIRST_ROWS)
+        return cursor, rows, len(rows) == _FIRST_ROWS
+
+
+class OneHopCursor:
+    """A cursor as SQLAlchemy's adapter of aiosqlite uses it."""
+
+    arraysize = 1
+
+    def __init__(self, connection: OneHopConnection) -> None:
+        self._connection = connection
+        self._cursor: sqlite3.Cursor | None = None
+        self._rows: list[Any] = []
+        self._may_have_more = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @property
+    def description(self) -> Any:
+        """The columns of the rows, or None for a statement without rows."""
+        return None if self._cursor is None else self._cursor.description
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were written."""
+        return -1 if self._cursor is None else self._cursor.rowcount
+
+    @property
+    def lastrowid(self) -> int | None:
+        """The number of the row that was inserted last."""
+        return None if self._cursor is None else self._cursor.lastrowid
+
+    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> Self:
+        """Runs a statement and takes its first rows."""
+        await self._start(False, sql, parameters)
+        return self
+
+    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> Self:
+        """Runs a statement once for each set of parameters."""
+        await self._start(True, sql, parameters)
+        return self
+
+    async def fetchall(self) -> list[Any]:
+        """All rows that were not given yet."""
+        rows, self._rows = self._rows, []
+        if self._may_have_more and self._cursor is not None:
+            rows += await self._connection.run(self._cursor.fetchall)
+            self._may_have_more = False
+        return rows
+
+    async def fetchmany(self, size: int | None = None) -> list[Any]:
+        """The next rows, at most `size`; none at the end."""
+        wanted = size or self.arraysize
+        if not self._rows and self._may_have_more and self._cursor is not None:
+            self._rows = await self._connection.run(self._cursor.fetchmany, wanted)
+            self._may_have_more = len(self._rows) == wanted
+        rows, self._rows = self._rows[:wanted], self._rows[wanted:]
+        return rows
+
+    async def fetchone(self) -> Any | None:
+        """The next row, or None at the end."""
+        rows = await self.fetchmany(1)
+        return rows[0] if rows else None
+
+    async def close(self) -> None:
+        """Ends the statement if it may have more rows to give; else it has ended already."""
+        self._rows = []
+        if self._may_have_more and self._cursor is not None:
+            self._may_have_more = False
+            await self._connection.run(self._cursor.close)
+
+    async def _start(self, many: bool, sql: str, parameters: Any) -> None:
+        self._cursor, self._rows, self._may_have_more = await self._connection.run(
+            self._connection.start_statement, many, sql, parameters
+        )
+
+
+def connect(database: str, **options: Any) -> OneHopConnection:
+    """A connection that is opened when it is awaited; `options` are those of sqlite3.connect."""
+    connection = OneHopConnection(lambda: sqlite3.connect(database, **options), 64)
+    # A thread that waits for work must not keep the process from ending.
+    connection._thread.daemon = True
+    return connection

@@ -1,0 +1,215 @@
+"""Claims: only the newest attempt runs a generation, and only from `queued` or past a lease."""
+
+from typing import Literal
+
+import msgspec
+from sqlalchemy import and_, bindparam, case, func, null, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.database import CommitUnknown, Database, now_ms
+from jobs.generation import Kind
+from jobs.store.breakers import is_open, is_watched, may_probe, take_probe
+from jobs.store.context import Context, PersonaRow, read_context
+from jobs.store.rows import IS_ACTIVE, AnyRow
+from jobs.store.workers import (
+    Beat,
+    beat,
+    deregister_worker,
+    forget_workers,
+    holds_lease,
+    register_worker,
+)
+from jobs.tables import generations
+
+__all__ = [
+    "Beat",
+    "Claimed",
+    "Context",
+    "PersonaRow",
+    "beat",
+    "claim",
+    "deregister_worker",
+    "forget_workers",
+    "hand_over",
+    "read_context",
+    "register_worker",
+]
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation that this worker may now run, as its attempt `attempt`.
+
+    `lost_attempts` counts the claims before it that ended without an orderly hand-over; `reset`
+    is why its events open with a reset, None for attempt 1. Times are milliseconds since the
+    epoch, by the database's clock. `watched`: failures are counted against its model where it was
+    claimed; `probe`: its model's breaker is open, and this attempt tries it (protocol §8).
+    """
+
+    id: str
+    owner: str
+    kind: Kind
+    attempt: int
+    model: str
+    conversation_id: str
+    persona_id: str | None
+    input: str
+    restartable: bool
+    cancel_requested: bool
+    lost_attempts: int
+    reset: Literal["worker_lost", "handed_over"] | None
+    previous_worker_id: str | None
+    created_at: int
+    started_at: int
+    expires_at: int
+    watched: bool = False
+    probe: bool = False
+
+
+_CLAIMED = (
+    generations.c.id,
+    generations.c.owner,
+    generations.c.kind,
+    generations.c.attempt,
+    generations.c.model,
+    generations.c.conversation_id,
+    generations.c.persona_id,
+    generations.c.input,
+    generations.c.restartable,
+    generations.c.cancel_requested,
+    generations.c.lost_attempts,
+    generations.c.reset_reason.label("reset"),
+    generations.c.previous_worker_id,
+    generations.c.created_at,
+    generations.c.started_at,
+    generations.c.expires_at,
+    is_watched().label("watched"),
+)
+
+_was_queued = generations.c.state == "queued"
+
+_CLAIM_WHATEVER_IS_OPEN = (
+    update(generations)
+    .where(
+        generations.c.id == bindparam("generation"),
+        generations.c.attempt == bindparam("seen"),
+        IS_ACTIVE,
+        or_(
+            and_(_was_queued, generations.c.expires_at > now_ms()),
+            and_(
+                generations.c.state == "running",
+                or_(generations.c.handed_over, ~holds_lease()),
+            ),
+        ),
+    )
+    .values(
+        attempt=generations.c.attempt + 1,
+        state="running",
+        worker_id=bindparam("worker"),
+        previous_worker_id=generations.c.worker_id,
+        handed_over=False,
+        lost_attempts=generations.c.lost_attempts
+        + case((or_(_was_queued, generations.c.handed_over), 0), else_=1),
+        reset_reason=case(
+            (_was_queued, null()), (generations.c.handed_over, "handed_over"), else_="worker_lost"
+        ),
+        started_at=func.coalesce(generations.c.started_at, now_ms()),
+    )
+    .returning(*_CLAIMED)
+)
+# One that was claimed before goes on at once: its readers wait, and nothing would expire it.
+_CLAIM = _CLAIM_WHATEVER_IS_OPEN.where(or_(~_was_queued, ~is_open()))
+
+_MINE = select(*_CLAIMED).where(
+    generations.c.id == bindparam("generation"),
+    generations.c.attempt == bindparam("seen") + 1,
+    generations.c.worker_id == bindparam("worker"),
+    generations.c.state == "running",
+)
+
+_HAND_OVER = (
+    update(generations)
+    .where(
+        generations.c.id == bindparam("generation"),
+        generations.c.attempt == bindparam("claimed"),
+        generations.c.state == "running",
+    )
+    .values(worker_id=None, handed_over=True)
+)
+
+
+async def claim(
+    db: Database,
+    generation_id: str,
+    seen_attempt: int,
+    worker_id: str,
+    *,
+    lease_seconds: float,
+    endpoint: str | None = None,
+    probe_seconds: float = 60.0,
+) -> Claimed | None:
+    """Makes the generation this worker's, or gives None when it may not be had.
+
+    It may be had when its attempt is still the one seen, it holds its conversation's place, and it
+    is queued and not overdue, or running and handed over or its worker silent for the lease. Of
+    any number that claim the same attempt, one gets it.
+
+    `endpoint` is where its model would be asked, None by whoever only ends it. Where the breaker
+    before the two is open, a queued one is claimed as its one probe, for `probe_seconds` at most,
+    or BreakerOpen is raised and it waits. Raises Unavailable; a claim that went through unnoticed
+    then shows in `beat`.
+    """
+    parameters = {
+        "generation": generation_id,
+        "seen": seen_attempt,
+        "worker": worker_id,
+        "lease_ms": round(lease_seconds * 1000),
+        "at_endpoint": endpoint,
+    }
+
+    try:
+        rows = await db.write_one(_CLAIM, parameters)
+    except CommitUnknown:
+        # Once more: it finds the row as it was, or taken, by this very claim perhaps.
+        rows = await db.write_one(_CLAIM, parameters) or await db.fetch(_MINE, parameters)
+    if rows:
+        return _claimed(rows[0])
+    if endpoint is None or not await may_probe(db, endpoint, generation_id, seen_attempt):
+        return None
+
+    async def claim_as_probe(connection: AsyncConnection) -> Claimed:
+        if not await take_probe(
+            connection, endpoint, generation_id, seen_attempt, probe_seconds=probe_seconds
+        ):
+            raise _NotClaimed
+        row = (await connection.execute(_CLAIM_WHATEVER_IS_OPEN, parameters)).first()
+        if row is None:
+            # Raised, so that the probe is not taken either.
+            raise _NotClaimed
+        return _claimed(row, probe=True)
+
+    try:
+        return await db.write(claim_as_probe)
+    except _NotClaimed:
+        return None
+
+
+class _NotClaimed(Exception):
+    """Another one is the probe, or has the generation."""
+
+
+def _claimed(row: AnyRow, *, probe: bool = False) -> Claimed:
+    fields = dict(row._mapping)
+    return Claimed(**{**fields, "kind": Kind(row.kind), "watched": bool(row.watched)}, probe=probe)
+
+
+async def hand_over(db: Database, generation_id: str, attempt: int) -> bool:
+    """Gives a running generation back in order, so that anybody may claim it at once.
+
+    False when a newer attempt has it or it has ended. Its state stays `running`.
+    """
+    parameters = {"generation": generation_id, "claimed": attempt}
+
+    async def give(connection: AsyncConnection) -> bool:
+        return (await connection.execute(_HAND_OVER, parameters)).rowcount == 1
+
+    return await db.write(give)

@@ -1,0 +1,127 @@
+"""What a claimed generation's model is shown: earlier pairs of turns, and the persona."""
+
+from typing import Protocol
+
+import msgspec
+from sqlalchemy import and_, bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.database import Database
+from jobs.tables import persona_files, persona_versions, personas, turns
+
+
+class PersonaRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A persona at its newest version: its files' contents by path, the ids of its skills."""
+
+    id: str
+    name: str
+    brief: str
+    version: int
+    files: dict[str, str]
+    skills: tuple[str, ...]
+
+
+class Context(msgspec.Struct, frozen=True):
+    """`history`: pairs of user and assistant text, oldest first; `persona`: its own, if any."""
+
+    history: tuple[tuple[str, str], ...]
+    persona: PersonaRow | None
+
+
+class _Asker(Protocol):
+    """The part of a claim that says what its context is."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def conversation_id(self) -> str: ...
+    @property
+    def persona_id(self) -> str | None: ...
+
+
+_NEWEST_TURNS = (
+    select(turns.c.generation_id, turns.c.role, turns.c.text)
+    .where(turns.c.conversation_id == bindparam("conversation"))
+    .order_by(turns.c.position.desc())
+)
+_PERSONA = (
+    select(
+        personas.c.id,
+        personas.c.name,
+        personas.c.brief,
+        personas.c.version,
+        persona_versions.c.skills,
+    )
+    .select_from(
+        personas.outerjoin(
+            persona_versions,
+            and_(
+                persona_versions.c.persona_id == personas.c.id,
+                persona_versions.c.version == personas.c.version,
+            ),
+        )
+    )
+    .where(personas.c.id == bindparam("persona"))
+)
+_FILES = (
+    select(persona_files.c.path, persona_files.c.content)
+    .where(
+        persona_files.c.persona_id == bindparam("persona"), persona_files.c.until_version.is_(None)
+    )
+    .order_by(persona_files.c.path)
+)
+
+
+async def read_context(db: Database, claimed: _Asker, *, history_characters: int) -> Context:
+    """What the model is to see, as one snapshot; raises Unavailable.
+
+    History is cut at the first pair, from the newest on, that would bring it over this many
+    characters; a user turn without an answer is left out, a partial answer is not.
+    """
+    async with db.read() as connection:
+        history = await _history(connection, claimed, history_characters)
+        persona = None
+        if claimed.persona_id is not None:
+            persona = await _persona(connection, claimed.persona_id)
+        return Context(history, persona)
+
+
+async def _history(
+    connection: AsyncConnection, claimed: _Asker, characters: int
+) -> tuple[tuple[str, str], ...]:
+    pairs: list[tuple[str, str]] = []
+    answer: tuple[str, str] | None = None
+    # Streamed: a long conversation is read only as far back as the limit lets it be shown.
+    rows = await connection.stream(_NEWEST_TURNS, {"conversation": claimed.conversation_id})
+    try:
+        async for generation_id, role, text in rows:
+            if generation_id == claimed.id:
+                continue
+            if role == "assistant":
+                answer = (generation_id, text)
+            elif answer is not None and answer[0] == generation_id:
+                characters -= len(text) + len(answer[1])
+                if characters < 0:
+                    break
+                pairs.append((text, answer[1]))
+    finally:
+        await rows.close()
+    return tuple(reversed(pairs))
+
+
+async def _persona(connection: AsyncConnection, persona_id: str) -> PersonaRow | None:
+    parameters = {"persona": persona_id}
+    row = (await connection.execute(_PERSONA, parameters)).first()
+    if row is None:
+        return None
+    files = {}
+    if row.version > 0:
+        files = dict((await connection.execute(_FILES, parameters)).all())
+    return PersonaRow(
+        id=row.id,
+        name=row.name,
+        brief=row.brief,
+        version=row.version,
+        files=files,
+        skills=tuple(row.skills or ()),
+    )

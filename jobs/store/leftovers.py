@@ -1,0 +1,146 @@
+"""What nobody is working on: lost, never enqueued, overdue, or waiting for nobody."""
+
+from collections.abc import Collection
+
+import msgspec
+from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.database import Database, now_ms
+from jobs.generation import Failure, State
+from jobs.store.breakers import is_shut
+from jobs.store.commits import Committed, end_unclaimed
+from jobs.store.line import lock_line, promote
+from jobs.store.rows import IS_ACTIVE, IS_UNFINISHED
+from jobs.store.workers import holds_lease
+from jobs.tables import generations
+
+NOT_STARTED = Failure("not_started", "it was not started in time", True)
+MODEL_UNAVAILABLE = Failure("model_unavailable", "the model could not be reached in time", True)
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A running generation that nobody runs: handed over, or its worker silent for the lease.
+
+    It may be claimed with `attempt` as the attempt seen.
+    """
+
+    id: str
+    attempt: int
+    lost_attempts: int
+    restartable: bool
+    handed_over: bool
+
+
+_LOST = (
+    select(
+        generations.c.id,
+        generations.c.attempt,
+        generations.c.lost_attempts,
+        generations.c.restartable,
+        generations.c.handed_over,
+    )
+    .where(
+        IS_UNFINISHED, generations.c.state == "running", generations.c.handed_over | ~holds_lease()
+    )
+    .order_by(generations.c.created_at)
+    .limit(bindparam("limit"))
+)
+_UNENQUEUED = (
+    select(generations.c.id)
+    .where(
+        IS_UNFINISHED,
+        generations.c.state == "queued",
+        IS_ACTIVE,
+        generations.c.created_at <= now_ms() - bindparam("age_ms"),
+        generations.c.expires_at > now_ms(),
+        ~is_shut(),
+    )
+    .order_by(generations.c.created_at)
+    .limit(bindparam("limit"))
+)
+_OVERDUE = (
+    select(generations.c.id, generations.c.model)
+    .where(IS_UNFINISHED, generations.c.state == "queued", generations.c.expires_at <= now_ms())
+    .order_by(generations.c.created_at)
+    .limit(bindparam("limit"))
+)
+_holders = generations.alias("holders")
+_STUCK = (
+    select(generations.c.conversation_id)
+    .where(
+        IS_UNFINISHED,
+        generations.c.state == "queued",
+        ~generations.c.active,
+        generations.c.expires_at > now_ms(),
+        ~select(literal_column("1"))
+        .select_from(_holders)
+        .where(
+            _holders.c.conversation_id == generations.c.conversation_id,
+            literal_column("holders.active"),
+        )
+        .correlate(generations)
+        .exists(),
+    )
+    .distinct()
+    .limit(bindparam("limit"))
+)
+
+
+async def find_lost(db: Database, lease_seconds: float, limit: int) -> list[Lost]:
+    """At most `limit` running generations to be claimed anew, oldest first; raises Unavailable."""
+    parameters = {"lease_ms": round(lease_seconds * 1000), "limit": limit}
+    return [Lost(**row._mapping) for row in await db.fetch(_LOST, parameters)]
+
+
+async def find_unenqueued(
+    db: Database, older_than_seconds: float, limit: int, *, endpoint: str | None = None
+) -> list[str]:
+    """At most `limit` ids, oldest first, that are active, queued for longer and not overdue.
+
+    Left out is what an open breaker keeps waiting at this endpoint, or where none is given at any.
+    They may be in the queue all the same: enqueuing one twice must be harmless.
+    """
+    age_ms = round(older_than_seconds * 1000)
+    parameters = {"age_ms": age_ms, "limit": limit, "at_endpoint": endpoint}
+    return [row.id for row in await db.fetch(_UNENQUEUED, parameters)]
+
+
+async def expire_overdue(
+    db: Database, limit: int, *, unavailable_models: Collection[str] = ()
+) -> list[Committed]:
+    """Ends at most `limit` generations that were not started in time, active and waiting ones.
+
+    They become `expired` with `not_started`, or `failed` with `model_unavailable` where the model
+    is one of those given. The next in line of each becomes active. Raises Unavailable.
+    """
+    ended = []
+    for row in await db.fetch(_OVERDUE, {"limit": limit}):
+        if row.model in unavailable_models:
+            one = await end_unclaimed(db, row.id, State.FAILED, MODEL_UNAVAILABLE)
+        else:
+            one = await end_unclaimed(db, row.id, State.EXPIRED, NOT_STARTED)
+        if one is not None:
+            ended.append(one)
+    return ended
+
+
+async def promote_waiting(db: Database, limit: int) -> list[str]:
+    """Promotes where a line waits behind nobody, in at most `limit` conversations.
+
+    Gives the ids that became active, to be enqueued. Every end promotes by itself, so
+    this finds nothing unless a hand changed the rows. Raises Unavailable.
+    """
+    promoted = []
+    for row in await db.fetch(_STUCK, {"limit": limit}):
+        if (one := await _promote(db, row.conversation_id)) is not None:
+            promoted.append(one)
+    return promoted
+
+
+async def _promote(db: Database, conversation_id: str) -> str | None:
+    async def work(connection: AsyncConnection) -> str | None:
+        await lock_line(connection, conversation_id=conversation_id)
+        return await promote(connection, conversation_id)
+
+    return await db.write(work)

@@ -1,0 +1,191 @@
+"""What readers are shown of generations: the resource, lists, where a stream stands, replays."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Select, String, and_, bindparam, case, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from jobs.database import Database
+from jobs.errors import NotFound
+from jobs.generation import Generation, Kind, State
+from jobs.store.conversations import ConversationResource, TurnResource, read_conversation
+from jobs.store.pages import Page, before_id, check_limit
+from jobs.store.rows import IS_UNFINISHED, SELECT_RESOURCE, AnyRow, generation_of
+from jobs.store.workers import holds_lease
+from jobs.tables import generations
+
+__all__ = [
+    "ConversationResource",
+    "Page",
+    "ReplaySource",
+    "StreamRow",
+    "TurnResource",
+    "list_active",
+    "list_generations",
+    "read_conversation",
+    "read_generation",
+    "read_replay_source",
+    "read_stream_row",
+    "read_stream_rows",
+]
+
+WorkerSign = Literal["alive", "lost", "none"]
+"""`none`: nobody has it, for it is queued, handed over or ended."""
+
+
+class StreamRow(msgspec.Struct, frozen=True):
+    """Where a generation stands; `last_seq` and `last_offset` are its terminal event's, or None."""
+
+    id: str
+    owner: str
+    state: State
+    attempt: int
+    last_seq: int | None
+    last_offset: int | None
+    worker: WorkerSign
+
+
+class ReplaySource(msgspec.Struct, frozen=True):
+    """All that SQL keeps of a generation's events; `timeline` is None when it never ran."""
+
+    generation: Generation
+    text: str
+    timeline: bytes | None
+    last_seq: int | None
+    last_offset: int | None
+
+
+class _json_texts(FunctionElement[str]):
+    """The strings of a JSON array as rows: one parameter, one statement, for any number of ids."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_json_texts, "sqlite")
+def _texts_in_sqlite(element: _json_texts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_json_texts, "postgresql")
+def _texts_in_postgresql(element: _json_texts, compiler: SQLCompiler, **options: Any) -> str:
+    listed = compiler.process(element.clauses, **options)
+    return f"json_array_elements_text(CAST({listed} AS JSON))"
+
+
+_BY_ID = SELECT_RESOURCE.where(generations.c.id == bindparam("generation"))
+_BY_OWNER = _BY_ID.where(generations.c.owner == bindparam("owner"))
+_REPLAY = _BY_ID.add_columns(
+    generations.c.timeline, generations.c.last_seq, generations.c.last_offset
+)
+_ACTIVE = SELECT_RESOURCE.where(generations.c.owner == bindparam("owner"), IS_UNFINISHED).order_by(
+    generations.c.created_at, generations.c.id
+)
+_STREAM_COLUMNS = (
+    generations.c.id,
+    generations.c.owner,
+    generations.c.state,
+    generations.c.attempt,
+    generations.c.last_seq,
+    generations.c.last_offset,
+    case(
+        (and_(generations.c.state == "running", ~generations.c.handed_over), holds_lease()),
+    ).label("held"),
+)
+_STREAM_ROW = select(*_STREAM_COLUMNS).where(generations.c.id == bindparam("generation"))
+_asked = _json_texts(bindparam("ids", type_=String)).table_valued("value")
+_STREAM_ROWS = select(*_STREAM_COLUMNS).where(generations.c.id.in_(select(_asked.c.value)))
+
+
+async def read_generation(db: Database, owner: str | None, generation_id: str) -> Generation:
+    """The resource, with its text; `owner` None reads whoever's. Raises NotFound, Unavailable."""
+    statement = _BY_ID if owner is None else _BY_OWNER
+    rows = await db.fetch(statement, {"generation": generation_id, "owner": owner})
+    if not rows:
+        raise NotFound(generation_id)
+    return generation_of(rows[0], rows[0].answer)
+
+
+async def list_generations(
+    db: Database,
+    owner: str | None,
+    state: State | None = None,
+    kind: Kind | None = None,
+    limit: int = 20,
+    cursor: str | None = None,
+) -> Page[Generation]:
+    """A page of this owner's generations, newest first; `owner` None lists everybody's.
+
+    Raises InvalidRequest for a limit out of 1 to 100 or a cursor that is none, and Unavailable.
+    """
+    check_limit(limit)
+    parameters = {"owner": owner, "state": state, "kind": kind, "before": before_id(cursor)}
+    given = tuple(name for name in ("owner", "state", "kind") if parameters[name] is not None)
+    rows = await db.fetch(_list_statement(given), {**parameters, "limit": limit + 1})
+    data = tuple(generation_of(row, row.answer) for row in rows[:limit])
+    return Page(data, data[-1].id if len(rows) > limit else None)
+
+
+@lru_cache
+def _list_statement(given: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
+    narrowed = SELECT_RESOURCE.where(generations.c.id < bindparam("before"))
+    for name in given:
+        narrowed = narrowed.where(generations.c[name] == bindparam(name))
+    return narrowed.order_by(generations.c.id.desc()).limit(bindparam("limit"))
+
+
+async def list_active(db: Database, owner: str) -> tuple[Generation, ...]:
+    """Everything of this owner that has not ended, waiting ones included, in order of arrival."""
+    rows = await db.fetch(_ACTIVE, {"owner": owner})
+    return tuple(generation_of(row, row.answer) for row in rows)
+
+
+async def read_stream_row(
+    db: Database, generation_id: str, *, lease_seconds: float
+) -> StreamRow | None:
+    """Where this generation stands, or None when there is none; raises Unavailable."""
+    parameters = {"generation": generation_id, "lease_ms": round(lease_seconds * 1000)}
+    rows = await db.fetch(_STREAM_ROW, parameters)
+    return _stream_row(rows[0]) if rows else None
+
+
+async def read_stream_rows(
+    db: Database, generation_ids: Iterable[str], *, lease_seconds: float
+) -> dict[str, StreamRow]:
+    """Where these generations stand, by id, in one statement for any number; raises Unavailable."""
+    ids = msgspec.json.encode(sorted(set(generation_ids))).decode()
+    parameters = {"ids": ids, "lease_ms": round(lease_seconds * 1000)}
+    return {row.id: _stream_row(row) for row in await db.fetch(_STREAM_ROWS, parameters)}
+
+
+async def read_replay_source(db: Database, generation_id: str) -> ReplaySource:
+    """What the generation's events are rebuilt from; raises NotFound, Unavailable."""
+    rows = await db.fetch(_REPLAY, {"generation": generation_id})
+    if not rows:
+        raise NotFound(generation_id)
+    row = rows[0]
+    return ReplaySource(
+        generation=generation_of(row, row.answer),
+        text=row.answer or "",
+        timeline=row.timeline,
+        last_seq=row.last_seq,
+        last_offset=row.last_offset,
+    )
+
+
+def _stream_row(row: AnyRow) -> StreamRow:
+    worker: WorkerSign = "none" if row.held is None else "alive" if row.held else "lost"
+    return StreamRow(
+        id=row.id,
+        owner=row.owner,
+        state=State(row.state),
+        attempt=row.attempt,
+        last_seq=row.last_seq,
+        last_offset=row.last_offset,
+        worker=worker,
+    )

@@ -1,0 +1,57 @@
+"""What may be asked for, and what can be refused of it without looking into the database."""
+
+import msgspec
+
+from jobs.clean import unacceptable
+from jobs.errors import InvalidRequest
+from jobs.generation import Generation, Kind, OnActive
+
+
+class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for; `name` is that of the persona that a `generate` makes."""
+
+    owner: str
+    kind: Kind
+    input: str
+    model: str
+    conversation_id: str | None = None
+    persona_id: str | None = None
+    name: str | None = None
+    on_active: OnActive = "reject"
+    idempotency_key: str | None = None
+    idempotency_hash: str | None = None
+    caused_by: str | None = None
+    restartable: bool = True
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A stored generation.
+
+    `replayed`: it was there already, under the same idempotency key. `starts`: it is active, so
+    it is to be enqueued now (false: it waits in line, or was replayed). `interrupted`: the ids
+    whose cancellation this asked for; those that were still queued have ended with it.
+    """
+
+    generation: Generation
+    replayed: bool
+    starts: bool
+    interrupted: tuple[str, ...]
+    owner: str
+
+
+def refuse_unfit(new: NewGeneration) -> None:
+    """Raises InvalidRequest for a field that no stored thing could make acceptable."""
+    if new.kind is Kind.REFINE and new.persona_id is None:
+        raise InvalidRequest("persona_id", "is required for refine")
+    if new.kind is not Kind.REFINE and new.persona_id is not None:
+        raise InvalidRequest("persona_id", "is for refine only")
+    if new.kind is Kind.GENERATE and new.conversation_id is not None:
+        raise InvalidRequest("conversation_id", "a generate makes its own conversation")
+    if new.kind is not Kind.GENERATE and new.name is not None:
+        raise InvalidRequest("name", "is for generate only")
+    for field in ("input", "name", "model", "owner", "idempotency_key"):
+        if reason := unacceptable(getattr(new, field) or ""):
+            raise InvalidRequest(field, reason)
+    for field, limit in (("model", 200), ("owner", 200), ("idempotency_key", 255)):
+        if len(getattr(new, field) or "") > limit:
+            raise InvalidRequest(field, f"is longer than {limit} characters")

@@ -1,0 +1,124 @@
+"""The workers' sign of life, and what the database says each of them holds (protocol §6)."""
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.database import Database, now_ms
+from jobs.store.rows import IS_UNFINISHED
+from jobs.tables import generations, workers
+
+DAY_SECONDS = 86_400.0
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """What a heartbeat brings back.
+
+    `cancel`: the ids among them whose cancellation was asked for. `held`: id to attempt of every
+    generation that is running and this worker's; what it does not know of, it should hand over.
+    """
+
+    cancel: frozenset[str]
+    held: dict[str, int]
+
+
+_REGISTER = insert(workers).values(
+    id=bindparam("worker"),
+    started_at=now_ms(),
+    heartbeat_at=now_ms(),
+    capacity=bindparam("size"),
+    running=bindparam("busy"),
+)
+_BEAT = (
+    update(workers)
+    .where(workers.c.id == bindparam("worker"))
+    .values(heartbeat_at=now_ms(), running=bindparam("busy"))
+)
+_HELD = select(generations.c.id, generations.c.attempt, generations.c.cancel_requested).where(
+    IS_UNFINISHED, generations.c.state == "running", generations.c.worker_id == bindparam("worker")
+)
+_DEREGISTER = delete(workers).where(workers.c.id == bindparam("worker"))
+_FORGET = delete(workers).where(workers.c.heartbeat_at < now_ms() - bindparam("silence_ms"))
+_ALIVE: Select[int] = (
+    select(literal_column("1"))
+    .select_from(workers)
+    .where(workers.c.heartbeat_at > now_ms() - bindparam("lease_ms"))
+    .limit(1)
+)
+
+
+def holds_lease() -> ColumnElement[bool]:
+    """Whether a row's worker was heard of within the parameter `lease_ms`."""
+    return (
+        select(literal_column("1"))
+        .select_from(workers)
+        .where(
+            workers.c.id == generations.c.worker_id,
+            workers.c.heartbeat_at > now_ms() - bindparam("lease_ms"),
+        )
+        .correlate(generations)
+        .exists()
+    )
+
+
+async def register_worker(db: Database, worker_id: str, capacity: int) -> None:
+    """Makes the worker known; its claims count as lost until then. Once a worker id."""
+    row = {"worker": worker_id, "size": capacity, "busy": 0}
+
+    async def register(connection: AsyncConnection) -> None:
+        await connection.execute(_DEREGISTER, row)
+        await connection.execute(_REGISTER, row)
+
+    await db.write(register)
+
+
+async def beat(db: Database, worker_id: str, running: int) -> Beat:
+    """Renews the lease on all that this worker holds, in two statements whatever it holds.
+
+    A worker that was forgotten is made known again, with the capacity that it runs at.
+    """
+    row = {"worker": worker_id, "busy": running, "size": running}
+
+    async def renew(connection: AsyncConnection) -> Beat:
+        if (await connection.execute(_BEAT, row)).rowcount == 0:
+            await connection.execute(_REGISTER, row)
+        held = (await connection.execute(_HELD, row)).all()
+        return Beat(
+            cancel=frozenset(one.id for one in held if one.cancel_requested),
+            held={one.id: one.attempt for one in held},
+        )
+
+    return await db.write(renew)
+
+
+async def deregister_worker(db: Database, worker_id: str) -> None:
+    """Forgets this worker; what it still holds is lost at once, so it hands over first."""
+
+    async def forget(connection: AsyncConnection) -> None:
+        await connection.execute(_DEREGISTER, {"worker": worker_id})
+
+    await db.write(forget)
+
+
+async def forget_workers(db: Database, silent_seconds: float = DAY_SECONDS) -> int:
+    """Deletes the rows of workers not heard of for this long; gives how many."""
+
+    async def forget(connection: AsyncConnection) -> int:
+        silence = {"silence_ms": round(silent_seconds * 1000)}
+        return (await connection.execute(_FORGET, silence)).rowcount
+
+    return await db.write(forget)
+
+
+async def any_worker_alive(db: Database, lease_seconds: float) -> bool:
+    """Whether at least one worker was heard of within the lease."""
+    return bool(await db.fetch(_ALIVE, {"lease_ms": round(lease_seconds * 1000)}))

@@ -1,0 +1,179 @@
+"""The generation's event log in Redis: fenced appends, exact reads, messages to live readers.
+
+A stream a generation; entry ids are `<attempt>-<seq>`, set by the writer. The log never holds a
+hole: what would leave one is refused, and the writer seeds it anew from what it holds. The log may
+vanish at any moment; SQL is the truth.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from jobs import keys
+from jobs.redis_calls import open_calls
+from jobs.redis_wire import Address
+
+Execute = Callable[..., Awaitable[Any]]
+"""Sends one command and gives its reply; raises REDIS_FAILURES."""
+
+PAGE = 2000
+"""Entries read at a time, so that a long log costs bounded memory."""
+
+
+class Outcome(IntEnum):
+    """What became of an append."""
+
+    APPLIED = 1
+    ALREADY_THERE = 0
+    STALE = -1
+    GAP = -2
+
+
+class Append(msgspec.Struct, frozen=True):
+    """What one writer wants appended: frames of one attempt, dense from `first`.
+
+    No frames: only look where the log's tail is. `announce` publishes even then. `ttl_ms` is the
+    log's time to live from now on; 0 leaves it as it is.
+    """
+
+    generation_id: str
+    attempt: int
+    first: int
+    frames: Sequence[bytes]
+    ttl_ms: int
+    terminal: bool = False
+    announce: bool = False
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """What became of it, and where the log's tail is now; attempt 0 when there is no log."""
+
+    outcome: Outcome
+    attempt: int
+    seq: int
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """What a live reader is sent: frames `first` to `last` of an attempt, as one piece of bytes.
+
+    An empty one (`last < first`) tells where the tail is; attempt 0 asks to look at the row.
+    """
+
+    attempt: int
+    first: int
+    last: int
+    terminal: bool
+    frames: bytes
+
+
+LOOK = b"0 1 0 0\n"
+"""The message that asks live readers to read the row again: something was committed."""
+
+
+def parse_message(payload: bytes) -> Message:
+    """The message that was published."""
+    head, _, frames = payload.partition(b"\n")
+    attempt, first, last, terminal = head.split(b" ")
+    return Message(int(attempt), int(first), int(last), terminal == b"1", frames)
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """Consecutive entries of one attempt, dense from `first`; an empty frame was not kept."""
+
+    attempt: int
+    first: int
+    frames: list[bytes]
+
+    @property
+    def last(self) -> int:
+        """The seq of the last entry; `first - 1` when there is none."""
+        return self.first + len(self.frames) - 1
+
+
+class StreamLog:
+    """Reads and appends; raises what the Redis client raises."""
+
+    def __init__(self, redis: Redis, execute: Execute | None = None) -> None:
+        """`execute` runs the appends; the client does where it is not given."""
+        self._redis = redis
+        self._execute = execute or redis.execute_command
+        # The same connections, without making a dictionary of every entry of a long log.
+        plain = Redis(connection_pool=redis.connection_pool)
+        plain.set_response_callback("XRANGE", _as_it_came)
+        self._fetch: Execute = plain.execute_command
+
+    @asynccontextmanager
+    async def direct(self) -> AsyncIterator["StreamLog"]:
+        """The same log, its appends over a fast connection of their own, one call at a time."""
+        async with open_calls(Address.of_client(self._redis)) as calls:
+            yield StreamLog(self._redis, calls.call)
+
+    async def append(self, appends: Sequence[Append]) -> list[Appended]:
+        """Appends and publishes for many generations in one call; an answer for each, in order."""
+        script, digest = _script()
+        arguments: list[bytes | str | int] = [len(appends)]
+        arguments += [keys.log(one.generation_id) for one in appends]
+        for one in appends:
+            arguments += (
+                keys.live(one.generation_id), one.attempt, one.first, one.ttl_ms,
+                int(one.terminal), int(one.announce), len(one.frames), *one.frames,
+            )  # fmt: skip
+        try:
+            replies = await self._execute("EVALSHA", digest, *arguments)
+        except NoScriptError:
+            replies = await self._execute("EVAL", script, *arguments)
+        return [Appended(Outcome(outcome), attempt, seq) for outcome, attempt, seq in replies]
+
+    async def tail(self, generation_id: str) -> tuple[int, int]:
+        """Attempt and seq of the newest entry; (0, 0) when there is no log."""
+        entries = await self._redis.xrevrange(keys.log(generation_id), count=1)
+        return _entry_id(entries[0][0]) if entries else (0, 0)
+
+    async def read(self, generation_id: str, attempt: int, first: int) -> LogPage | None:
+        """Up to PAGE entries of this attempt from `first` on; empty when it has none yet.
+
+        None when they can't be served: the log holds another attempt or lacks an earlier entry.
+        """
+        entries: list[tuple[bytes, list[bytes]]] = await self._fetch(
+            "XRANGE", keys.log(generation_id), f"{attempt}-{first}", attempt, "COUNT", PAGE
+        )
+        frames = [fields[1] for _, fields in entries]
+        # Ids only rise: with the first and the last in place, so is each between them.
+        if frames and (
+            _entry_id(entries[0][0]) != (attempt, first)
+            or _entry_id(entries[-1][0]) != (attempt, first + len(frames) - 1)
+        ):
+            return None
+        if not frames and first > 1:
+            tail_attempt, tail_seq = await self.tail(generation_id)
+            if tail_attempt != attempt or tail_seq < first - 1:
+                return None
+        return LogPage(attempt, first, frames)
+
+    async def look(self, generation_id: str) -> None:
+        """Asks every live reader of it to read the row again."""
+        await self._redis.publish(keys.live(generation_id), LOOK)
+
+
+@cache
+def _script() -> tuple[str, str]:
+    """The append script and the digest by which Redis knows it."""
+    script = (files("jobs") / "append.lua").read_text()
+    return script, hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def _as_it_came(response: Any, **_: Any) -> Any:
+    return response
+
+
+def _entry_id(raw: bytes) -> tuple[int, int]:
+    attempt, _, seq = raw.partition(b"-")
+    return int(attempt), int(seq)

@@ -1,0 +1,1 @@
+"""Who reads: HTTP, SSE, the page and the command line."""

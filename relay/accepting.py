@@ -1,0 +1,79 @@
+"""A request becomes a generation, or is refused with nothing stored (protocol §4).
+
+Every door leads through `accept_generation`, so nothing is enqueued without passing the limits.
+"""
+
+import hashlib
+import logging
+
+from starlette.requests import Request
+
+from jobs.errors import OverBudget
+from jobs.ids import new_id
+from jobs.settings import Settings
+from jobs.store.intake import Accepted, Budget, NewGeneration, accept
+from relay.errors import InvalidField
+from relay.services import Services
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_model(settings: Settings, named: str | None) -> str:
+    """The model to run: the one that a request names, else the default.
+
+    Raises InvalidField for one that is not allowed, or when there is no default.
+    """
+    model = named or settings.relay_model
+    if model is None:
+        raise InvalidField("model", "this server has no default model: name one")
+    if not settings.allows_model(model):
+        raise InvalidField("model", f"the model {model!r} is not offered here")
+    return model
+
+
+def budget_of(settings: Settings) -> Budget:
+    """The limits of the sliding minute (protocol §8)."""
+    return Budget(
+        owner_generations=settings.relay_owner_generations_per_minute,
+        total_generations=settings.relay_total_generations_per_minute,
+        owner_tokens=settings.relay_owner_tokens_per_minute,
+        total_tokens=settings.relay_total_tokens_per_minute,
+    )
+
+
+async def accept_generation(services: Services, new: NewGeneration) -> Accepted:
+    """Stores this generation, within the limits; the caller starts it.
+
+    Raises what jobs.store.intake.accept does.
+    """
+    settings = services.settings.jobs
+    try:
+        return await accept(
+            services.db,
+            new,
+            generation_id=new_id("gen"),
+            budget=budget_of(settings),
+            expires_seconds=settings.relay_queue_expires_seconds,
+        )
+    except OverBudget as error:
+        logger.warning("a %s of %s was refused: %s", new.kind, new.owner, error)
+        raise
+
+
+def request_hash(request: Request, canonical_body: bytes) -> str:
+    """What an Idempotency-Key stands for: the same path and the same JSON, in hex."""
+    path = request.url.path.removeprefix(_prefix(request))
+    return hashlib.sha256(path.encode() + b"\n" + canonical_body).hexdigest()
+
+
+def accepted_headers(request: Request, accepted: Accepted) -> dict[str, str]:
+    """`Location`, below the mount's prefix, and `Idempotent-Replay` for what was stored before."""
+    path = f"/v1/generations/{accepted.generation.id}"
+    headers = {"Location": _prefix(request) + path}
+    if accepted.replayed:
+        headers["Idempotent-Replay"] = "true"
+    return headers
+
+
+def _prefix(request: Request) -> str:
+    return str(request.scope.get("root_path", "")).rstrip("/")

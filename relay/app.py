@@ -1,0 +1,134 @@
+"""The relay as an ASGI app: every route, and what is open while it serves them.
+
+`create_app()` can be served as it is, or mounted below a prefix of another Starlette or FastAPI
+app. A host does not run the lifespan of what it mounts, so it enters it in its own:
+
+    relay = create_app()
+
+    @asynccontextmanager
+    async def lifespan(app):
+        async with relay.router.lifespan_context(relay):
+            yield
+
+    app = Starlette(routes=[Mount("/relay", relay)], lifespan=lifespan)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from relay.edge import Edge
+from relay.openapi import openapi_document
+from relay.problems import exception_handlers
+from relay.revocation import watch_revocations
+from relay.routes import conversations, feed, files, generations, health, personas
+from relay.routes.operation import routes
+from relay.routes.pages import page_routes
+from relay.services import Services, open_services
+from relay.settings import RelaySettings, read_relay_settings
+
+OPERATIONS = (
+    *generations.OPERATIONS,
+    *personas.OPERATIONS,
+    *files.OPERATIONS,
+    *conversations.OPERATIONS,
+    *feed.OPERATIONS,
+    *health.OPERATIONS,
+)
+"""Every call of the native API."""
+
+
+def create_app(
+    settings: RelaySettings | None = None,
+    *,
+    services: Services | None = None,
+    demo: bool = False,
+) -> Starlette:
+    """The relay; settings are read from the environment unless given.
+
+    `services` that are open already are used and left open; else they are opened with the app's
+    lifespan and closed with it. `demo` makes the page say that its model is scripted. Raises
+    InvalidSetting.
+    """
+    if services is not None:
+        settings = services.settings
+    settings = settings or read_relay_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if services is None:
+                opened = await stack.enter_async_context(open_services(settings))
+            else:
+                opened = services
+            app.state.services = opened
+            await stack.enter_async_context(_revocations_watched(opened))
+            yield
+
+    app = Starlette(
+        routes=[
+            *routes(OPERATIONS),
+            Route("/openapi.json", _openapi),
+            *page_routes(settings.jobs.relay_model, demo=demo),
+        ],
+        middleware=_middleware(settings),
+        exception_handlers=exception_handlers(),
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    return app
+
+
+async def _openapi(request: Request) -> Response:
+    return Response(_DOCUMENT, media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+_DOCUMENT = msgspec.json.encode(openapi_document(OPERATIONS))
+
+
+@asynccontextmanager
+async def _revocations_watched(services: Services) -> AsyncIterator[None]:
+    watch = asyncio.create_task(watch_revocations(services), name="revocations")
+    try:
+        yield
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
+
+
+def _middleware(settings: RelaySettings) -> list[Middleware]:
+    middleware = [Middleware(Edge)]
+    if settings.allowed_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=(
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-None-Match",
+                "Last-Event-ID",
+                "X-Request-Id",
+            ),
+            expose_headers=(
+                "ETag",
+                "Idempotent-Replay",
+                "Location",
+                "Retry-After",
+                "X-Request-Id",
+            ),
+            max_age=600,
+        )
+        # Outermost, so that a page may also read why it was refused.
+        middleware.insert(0, cors)
+    return middleware

@@ -1,0 +1,99 @@
+"""Who is asking, and what they may do: a bearer token, or a ticket for one stream (protocol §2)."""
+
+import re
+import time
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+
+from jobs.store.tokens import authenticate
+from jobs.store.tokens import still_valid as find_valid
+from relay.errors import MissingScope, Unauthenticated
+from relay.services import Services
+from relay.tickets import TICKET_SECONDS, Ticket, read_ticket, sign_ticket
+
+Scope = Literal["read", "generate", "admin"]
+
+LOCAL_OWNER = "local"
+
+_IMPLIED: dict[str, frozenset[str]] = {
+    "read": frozenset({"read"}),
+    "generate": frozenset({"read", "generate"}),
+    "admin": frozenset({"read", "generate", "admin"}),
+}
+_BEARER = re.compile(r"bearer +(prt_[\x21-\x7e]{8,200})", re.ASCII | re.IGNORECASE)
+
+
+class Access(msgspec.Struct, frozen=True):
+    """Whose resources a request reaches, what it may do, and the token it came with, if any."""
+
+    owner: str
+    scopes: frozenset[str]
+    token_prefix: str | None = None
+
+
+ANYONE = Access("", frozenset())
+"""A request that needed no credentials: it reaches nobody's resources."""
+
+
+async def authorize(services: Services, request: Request, scope: Scope) -> Access:
+    """The access that the request's bearer token gives; everything, of `local`, when auth is off.
+
+    Raises Unauthenticated, or MissingScope when the token doesn't reach `scope`.
+    """
+    if services.settings.relay_auth == "off":
+        return Access(LOCAL_OWNER, _IMPLIED["admin"])
+    header = request.headers.get("authorization")
+    if header is None:
+        raise Unauthenticated("a bearer token is needed", given=False)
+    match = _BEARER.fullmatch(header.strip())
+    row = await authenticate(services.db, match[1]) if match else None
+    if row is None:
+        raise Unauthenticated("the bearer token is wrong, expired or revoked", given=True)
+    scopes = implied_scopes(row.scopes)
+    if scope not in scopes:
+        raise MissingScope(scope)
+    return Access(row.owner, scopes, row.prefix)
+
+
+async def authorize_stream(services: Services, request: Request, generation_id: str) -> Access:
+    """Access to one generation's events: by `?ticket=` where there is no Authorization header.
+
+    Raises Unauthenticated, also for a ticket that is forged, expired, another generation's, or
+    whose token was revoked since; MissingScope.
+    """
+    text = request.query_params.get("ticket")
+    no_ticket = text is None or "authorization" in request.headers
+    if no_ticket or services.settings.relay_auth == "off":
+        return await authorize(services, request, "read")
+    secret = services.settings.relay_secret or ""
+    ticket = read_ticket(secret, generation_id, text or "", _now())
+    if ticket is None:
+        raise Unauthenticated("the ticket is wrong or expired", given=True)
+    prefix = ticket.token_prefix
+    if prefix is not None and prefix not in await still_valid(services, [prefix]):
+        raise Unauthenticated("the ticket's token was revoked", given=True)
+    return Access(ticket.owner, _IMPLIED["read"], prefix)
+
+
+def make_ticket(services: Services, access: Access, generation_id: str) -> tuple[str, int]:
+    """A ticket for this generation's events, and its end in milliseconds since the epoch."""
+    expires_at = _now() + TICKET_SECONDS * 1000
+    ticket = Ticket(access.owner, access.token_prefix, expires_at)
+    return sign_ticket(services.settings.relay_secret or "", generation_id, ticket), expires_at
+
+
+async def still_valid(services: Services, prefixes: Iterable[str]) -> set[str]:
+    """Those of these tokens that are neither revoked nor expired."""
+    return await find_valid(services.db, set(prefixes))
+
+
+def implied_scopes(given: Iterable[str]) -> frozenset[str]:
+    """These scopes and all that they imply: `generate` reads, `admin` does both."""
+    return frozenset().union(*(_IMPLIED.get(scope, frozenset()) for scope in given))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

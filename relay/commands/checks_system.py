@@ -1,0 +1,142 @@
+"""Checks of all but Redis: settings, database, workers, the model's endpoint, the journals."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+from sqlalchemy import select
+
+from jobs.database import now_ms, schema_is_current
+from jobs.errors import Unavailable
+from jobs.journal import verify
+from jobs.settings import InvalidSetting, Settings
+from jobs.store.workers import any_worker_alive
+from relay.commands.checks import Finding, clock, ok, problem, warning
+from relay.commands.opening import DatabaseRefused, NoDatabase, open_database
+from relay.settings import read_relay_settings
+
+OPENAI_URL = "https://api.openai.com/v1"
+ANSWER_SECONDS = 5.0
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+def check_settings() -> Finding:
+    """Whether a relay could start with this environment; a worker needs less."""
+    try:
+        read_relay_settings()
+    except InvalidSetting as error:
+        return warning("settings", str(error), "set it where `persona-relay serve` runs")
+    return ok("settings", "a relay can start with them")
+
+
+async def check_database(settings: Settings) -> list[Finding]:
+    """Whether the database is there with this version's schema, and its clock right."""
+    try:
+        async with open_database(settings.relay_database_url) as database:
+            before = time.time()
+            rows = await database.fetch(select(now_ms()))
+            middle = (before + time.time()) / 2
+            current = await schema_is_current(database)
+            alive = current and await any_worker_alive(database, settings.relay_lease_seconds)
+    except Unavailable as error:
+        return [problem("database", str(error), "start it, or set RELAY_DATABASE_URL")]
+    except NoDatabase as error:
+        found = f"there is none at {error.path}"
+        return [problem("database", found, "run `persona-relay migrate`")]
+    except DatabaseRefused as error:
+        return [problem("database", str(error), "see RELAY_DATABASE_URL")]
+    report = [ok("database", f"{database.dialect} answers")]
+    if current:
+        report.append(ok("schema", "is this version's"))
+        report.append(
+            ok("worker", "at least one is alive")
+            if alive
+            else problem("worker", "none is alive: nothing runs", "run `persona-relay worker`")
+        )
+    else:
+        report.append(problem("schema", "is not this version's", "run `persona-relay migrate`"))
+    return [*report, clock("database clock", rows[0][0] / 1000 - middle)]
+
+
+async def check_model(settings: Settings) -> list[Finding]:
+    """Whether the model's endpoint answers, takes the key, and has the default model."""
+    found = []
+    if not settings.relay_model and not settings.relay_models:
+        found.append(
+            warning("model", "no request can name one", "set RELAY_MODEL, or RELAY_MODELS")
+        )
+    if settings.openai_base_url is None and settings.openai_api_key is None:
+        advice = "set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own"
+        return [*found, problem("model endpoint", "none is configured", advice)]
+    return [*found, await asyncio.to_thread(_ask_for_models, settings)]
+
+
+def _ask_for_models(settings: Settings) -> Finding:
+    check = "model endpoint"
+    base = (settings.openai_base_url or OPENAI_URL).rstrip("/")
+    request = Request(f"{base}/models", headers={"User-Agent": "persona-relay"})
+    if settings.openai_api_key:
+        request.add_header("Authorization", f"Bearer {settings.openai_api_key}")
+    # A proxy of the environment can't reach this machine's own endpoint.
+    local = urlsplit(base).hostname in ("127.0.0.1", "localhost", "::1")
+    opener = build_opener(ProxyHandler({})) if local else build_opener()
+    try:
+        with opener.open(request, timeout=ANSWER_SECONDS) as answer:
+            body = answer.read(_MOST_BYTES)
+    except HTTPError as error:
+        return _refusal(check, base, error.code)
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        return problem(check, f"{base} is not reachable: {reason}", "see OPENAI_BASE_URL")
+    names = _names(body)
+    model = settings.relay_model
+    if model and names is not None and model not in names:
+        return warning(
+            check, f"{base} answers, but does not list {model}", "see that RELAY_MODEL is right"
+        )
+    return ok(check, f"{base} answers")
+
+
+def _refusal(check: str, base: str, status: int) -> Finding:
+    if status in (401, 403):
+        return problem(
+            check, f"{base} is reachable, but refuses the key ({status})", "see OPENAI_API_KEY"
+        )
+    if status >= 500:
+        return problem(
+            check, f"{base} is reachable, but answers {status}", "see what it says of itself"
+        )
+    return warning(
+        check,
+        f"{base} is reachable, but has no list of models ({status})",
+        "see that OPENAI_BASE_URL ends in the API's root, such as /v1",
+    )
+
+
+def _names(body: bytes) -> frozenset[str] | None:
+    """The models that an answer lists, or None when it is no such list."""
+    try:
+        return frozenset(str(one["id"]) for one in json.loads(body)["data"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def check_journals(places: Iterable[Path]) -> list[Finding]:
+    """Whether the journals of this machine are whole, and nothing in them waits."""
+    reports = [verify(place) for place in places]
+    found = [
+        problem("journal", str(one.damage), "keep a copy, then look at it with a human's eyes")
+        for one in reports
+        if one.damage is not None
+    ]
+    pending = sum(one.stats["pending"] for one in reports)
+    if pending:
+        advice = "start a worker, or run `persona-relay journal replay`"
+        found.append(warning("journal", f"{pending} records wait for their replay", advice))
+    return found or [ok("journal", "is whole, and nothing waits in it")]

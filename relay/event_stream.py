@@ -1,0 +1,104 @@
+"""Events as a response: opened with `retry`, cut off when its reader takes nothing, never leaked.
+
+sse-starlette notices a reader that left, and cuts the stream when the server stops: cut, not
+ended, so that no reader takes it for the whole (protocol §5). The sending itself is done here: its
+timer a send would cost more than all else that a delivery takes, and the pulse looks at the clock
+for all streams at once.
+"""
+
+import random
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Protocol
+
+import anyio
+from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from jobs.errors import Unavailable
+from jobs.events import retry_frame
+from relay.pulse import Pulse
+from relay.undecided import RETRY_MILLISECONDS
+
+SEND_TIMEOUT_SECONDS = 25.0
+"""A reader that takes nothing for so long is cut off; it resumes with its cursor."""
+RETRY_RANGE_MILLISECONDS = (500, 1500)
+
+
+class Source(Protocol):
+    """What a stream's bytes come from."""
+
+    def events(self) -> AsyncGenerator[bytes, None]:
+        """Chunks of whole events, an empty one where nothing is to be said yet.
+
+        Raises Unavailable.
+        """
+
+    def close(self) -> None:
+        """Lets go of what it holds; again does nothing."""
+
+
+class EventStream(EventSourceResponse):
+    """A source's events as a response; closes the source even if it was never iterated."""
+
+    def __init__(
+        self, source: Source, pulse: Pulse, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._source = source
+        self._pulse = pulse
+        self._events = source.events()
+        self._cut = anyio.CancelScope()
+        # Since when a chunk waits for its reader; None while there is nothing to take.
+        self._sending_since: float | None = None
+        super().__init__(
+            self._events, headers={"Content-Type": "text/event-stream", **(headers or {})}, ping=0
+        )
+
+    def tick(self, now: float) -> None:
+        """Cuts the stream off when its reader has taken nothing for too long (Ticking)."""
+        since = self._sending_since
+        if since is not None and now - since >= SEND_TIMEOUT_SECONDS:
+            self._cut.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the events; returns with the body unfinished where the reader is to come back."""
+        self._pulse.add(self)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._pulse.discard(self)
+            self._source.close()
+
+    async def _stream_response(self, send: Send) -> None:
+        with self._cut:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            try:
+                await self._send_events(send)
+            except Unavailable:
+                # The body stays unfinished, so that the server aborts the connection.
+                await self._send_chunk(send, retry_frame(RETRY_MILLISECONDS))
+                return
+            self.active = False
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_events(self, send: Send) -> None:
+        opening = retry_frame(random.randint(*RETRY_RANGE_MILLISECONDS))
+        # Closed here at every end, not whenever it is collected.
+        async with aclosing(self._events) as events:
+            async for chunk in events:
+                if opening:
+                    chunk, opening = opening + chunk, b""
+                if chunk:
+                    await self._send_chunk(send, chunk)
+
+    async def _send_chunk(self, send: Send, chunk: bytes) -> None:
+        self._sending_since = time.monotonic()
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._sending_since = None

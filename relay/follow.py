@@ -1,0 +1,221 @@
+"""Follows one generation: what is past, then live, and its deadlines. No HTTP in it.
+
+The order is: subscribe and await the acknowledgement, read the row, read the log, go live. What
+pub/sub lost is repaired from the log: at a seq that jumps, at a new acknowledgement, at an
+overflow, and whenever the row says more than was heard.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from jobs.cursor import Cursor, parse_cursor
+from jobs.events import Heartbeat, Idle, unnumbered_frame
+from jobs.generation import State
+from jobs.store.reads import StreamRow
+from jobs.stream_log import Message
+from relay.past import Past, end_of
+from relay.sources import Sources
+
+INBOX_BYTES = 1 << 18
+"""What waits for a slow reader; beyond, it reads the log again at its own pace."""
+MALFORMED = Cursor(-1, 0, 0)
+"""Stands for a cursor that no generation ever gave."""
+
+
+def read_cursor(text: str | None) -> Cursor | None:
+    """The cursor a reader gave: None without one, MALFORMED for one that can't be right."""
+    return None if not text else parse_cursor(text) or MALFORMED
+
+
+class Follower:
+    """One reader of one generation. `close()` it, whether or not it was ever iterated.
+
+    `events()` gives chunks of whole SSE events and ends after the terminal event or `idle`; a
+    first chunk is empty when nothing is past. It raises Unavailable when the database can't tell
+    what to send. `ended` is the generation's row if that says that it has ended: then nothing has
+    to be joined.
+    """
+
+    __slots__ = (
+        "_cursor",
+        "_ended",
+        "_heard_at",
+        "_heartbeat",
+        "_idle",
+        "_inbox",
+        "_inbox_bytes",
+        "_past",
+        "_repair",
+        "_sent_at",
+        "_sources",
+        "_wake",
+        "generation_id",
+    )
+
+    def __init__(
+        self,
+        sources: Sources,
+        generation_id: str,
+        cursor: Cursor | None = None,
+        ended: StreamRow | None = None,
+    ) -> None:
+        self.generation_id = generation_id
+        self._sources = sources
+        self._cursor = cursor
+        self._ended = ended
+        self._past = Past(sources, generation_id, cursor, ended)
+        self._inbox: list[Message] = []
+        self._inbox_bytes = 0
+        self._wake = asyncio.Event()
+        # Whether the row and the log are to be read: something may have been missed.
+        self._repair = True
+        self._idle = False
+        self._heartbeat: bytes | None = None
+        self._heard_at = self._sent_at = time.monotonic()
+        sources.pulse.add(self)
+
+    @property
+    def has_seen_the_end(self) -> bool:
+        """Whether its cursor is the terminal event: there is nothing to send, and never will be."""
+        return self._ended is not None and self._cursor == end_of(self._ended)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for its worker to seed a lost log anew, or to judge its cursor."""
+        return self._past.waits
+
+    async def join(self) -> bool:
+        """Subscribes; whether Redis acknowledged it. To be awaited before anything is read."""
+        return await self._sources.hub.follow(self.generation_id, self)
+
+    def close(self) -> None:
+        """Lets go of the subscription and the pulse; again does nothing."""
+        self._sources.hub.leave(self, generation_id=self.generation_id)
+        self._sources.pulse.discard(self)
+        self._inbox.clear()
+
+    def begin_queued(self) -> None:
+        """Takes for known that the generation was just stored: nothing is past, all will be live.
+
+        Only right when the subscription was acknowledged before the generation was enqueued.
+        """
+        self._repair = False
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """Chunks of whole events, until the end of the generation or of patience."""
+        past = self._past
+        began = False
+        if not self._repair:
+            began = True
+            yield self._sent(past.queued())
+        while not past.over:
+            if not (self._inbox or self._repair or self._idle or self._heartbeat):
+                await self._wake.wait()
+            self._wake.clear()
+            if self._inbox and (chunk := self._drain()):
+                began = True
+                yield self._sent(chunk)
+            if self._repair:
+                self._repair = False
+                past.look_again()
+                while chunk := await past.next():
+                    began = True
+                    yield self._sent(chunk)
+            if past.over:
+                return
+            if self._inbox or self._repair:
+                # It came while a slow reader took what was before: not silence.
+                continue
+            if not began:
+                began = True
+                yield b""
+            if self._idle:
+                silent = round(time.monotonic() - self._heard_at, 1)
+                yield unnumbered_frame("idle", Idle(past.state, silent))
+                return
+            if heartbeat := self._heartbeat:
+                self._heartbeat = None
+                yield heartbeat
+
+    # What others call; none of it may wait.
+
+    def on_message(self, message: Message) -> None:
+        """Takes what was just published (Listener)."""
+        if message.attempt == 0:
+            self._repair = True
+        else:
+            self._inbox.append(message)
+            self._inbox_bytes += len(message.frames)
+            if self._inbox_bytes > INBOX_BYTES:
+                self._inbox.clear()
+                self._inbox_bytes = 0
+                self._repair = True
+        self._wake.set()
+
+    def on_subscribed(self) -> None:
+        """Hears that messages may be missing up to now (Listener)."""
+        self._repair = True
+        self._wake.set()
+
+    def tick(self, now: float) -> "Follower | None":
+        """Compares its deadlines with the time; itself when a heartbeat is due (Ticking)."""
+        if now - self._heard_at >= self._sources.idle_timeout_seconds:
+            self._idle = True
+            self._wake.set()
+        again_at = self._past.again_at
+        if again_at is not None and now >= again_at:
+            self._past.again_at = None
+            self._repair = True
+            self._wake.set()
+        return self if now - self._sent_at >= self._sources.heartbeat_seconds else None
+
+    def heartbeat(self, row: StreamRow | None) -> None:
+        """Says who is working on it, and finds what was not announced (Beating)."""
+        past = self._past
+        if row is not None and row.attempt >= past.attempt:
+            past.state, past.worker = row.state, row.worker
+            if row.state.terminal or row.attempt > past.attempt:
+                self._repair = True
+        now = time.monotonic()
+        # An event may have gone out while the row was read: then it is not silent any more.
+        if now - self._sent_at >= self._sources.heartbeat_seconds:
+            self._sent_at = now
+            beat = Heartbeat(
+                past.state, past.attempt, past.seq, past.worker, round(now - self._heard_at, 1)
+            )
+            self._heartbeat = unnumbered_frame("heartbeat", beat)
+        self._wake.set()
+
+    def _sent(self, chunk: bytes) -> bytes:
+        self._sent_at = self._heard_at = time.monotonic()
+        # Whatever a deadline said while this was on its way: it was not silent.
+        self._idle = False
+        self._heartbeat = None
+        return chunk
+
+    def _drain(self) -> bytes:
+        """The live frames that follow what was sent; anything else asks for a repair."""
+        inbox, self._inbox, self._inbox_bytes = self._inbox, [], 0
+        past = self._past
+        chunks: list[bytes] = []
+        for message in inbox:
+            if message.attempt < past.attempt:
+                # A worker that lost its generation still writes; the row named a newer attempt.
+                continue
+            same = message.attempt == past.attempt
+            if past.waits:
+                past.hear(message)
+                self._repair = True
+            elif same and message.last <= past.seq:
+                continue
+            elif self._repair or message.first != (past.seq + 1 if same else 1):
+                self._repair = True
+            elif message.last >= message.first:
+                chunks.append(message.frames)
+                past.attempt, past.seq = message.attempt, message.last
+                past.state = State.RUNNING
+                past.over = message.terminal
+                if past.over:
+                    break
+        return b"".join(chunks)

@@ -1,0 +1,61 @@
+"""Frames that were read for one reader and wait to be sent: bounded, merged, in whole chunks."""
+
+from collections.abc import Iterable
+
+from jobs.events import merge_tokens
+from jobs.generation import State
+
+HELD_BYTES = 1 << 18
+"""What a reader's past may take in memory at a time; the rest is read again when it is due."""
+CHUNK_BYTES = 1 << 16
+"""Frames that leave together, and at most are merged into one event."""
+
+
+class Held:
+    """Consecutive frames; an empty one stands for an event that was not kept."""
+
+    __slots__ = ("_frames",)
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._frames)
+
+    @property
+    def size(self) -> int:
+        """The bytes that they take."""
+        return sum(map(len, self._frames))
+
+    def hold(self, frames: Iterable[bytes]) -> bool:
+        """Takes these up to HELD_BYTES, and no more of them than that; whether these were all."""
+        size = 0
+        for one in frames:
+            if size >= HELD_BYTES:
+                return False
+            self._frames.append(one)
+            size += len(one)
+        return True
+
+    def take(self) -> tuple[bytes, int, bool]:
+        """The next chunk, how many frames are in it, and whether it ends with the terminal event.
+
+        The chunk is empty where none of them was kept.
+        """
+        size = count = 0
+        for one in self._frames:
+            count += 1
+            size += len(one)
+            if size >= CHUNK_BYTES:
+                break
+        frames = self._frames[:count]
+        del self._frames[:count]
+        return b"".join(merge_tokens(frames)), count, is_terminal(frames[-1])
+
+
+_TERMINAL_NAMES = tuple(b"\nevent: %s\n" % state.encode() for state in State if state.terminal)
+
+
+def is_terminal(one: bytes) -> bool:
+    """Whether this frame is a terminal event."""
+    return bool(one) and one.startswith(_TERMINAL_NAMES, one.index(b"\n"))

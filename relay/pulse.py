@@ -1,0 +1,113 @@
+"""One tick for all streams of this relay: deadlines are compared, not timed one by one.
+
+A process-wide tick costs less than a timer a stream, and its comparisons of monotonic times can be
+tested with a frozen clock, which asyncio's own timeouts would not see.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
+
+from jobs.database import Database
+from jobs.errors import Unavailable
+from jobs.store.reads import StreamRow, read_stream_rows
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+
+
+class Beating(Protocol):
+    """A generation's stream that a heartbeat is due for."""
+
+    generation_id: str
+
+    def heartbeat(self, row: StreamRow | None) -> None:
+        """Sends a heartbeat; the row is None when the database could not tell."""
+
+
+class Ticking(Protocol):
+    """Whatever has a deadline, as the pulse sees it."""
+
+    def tick(self, now: float) -> Beating | None:
+        """Compares its deadlines with this monotonic time; itself when it wants its row."""
+
+
+class Pulse:
+    """The streams that are open, and the one loop that keeps their time."""
+
+    def __init__(self, database: Database, lease_seconds: float) -> None:
+        self._database = database
+        self._lease_seconds = lease_seconds
+        self._streams: dict[Ticking, None] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def streams(self) -> int:
+        """How many look at the time: a stream, and its response while that is being sent."""
+        return len(self._streams)
+
+    def add(self, stream: Ticking) -> None:
+        """Keeps time for a stream from now on."""
+        self._streams[stream] = None
+
+    def discard(self, stream: Ticking) -> None:
+        """Lets go of a stream."""
+        self._streams.pop(stream, None)
+
+    async def run(self) -> None:
+        """Ticks until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(TICK_SECONDS)
+                self.tick()
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.wait([self._reading])
+
+    def tick(self) -> None:
+        """Lets every stream look at the time; those that want their row share one statement.
+
+        While one statement is under way no second is begun: who is due stays due.
+        """
+        now = time.monotonic()
+        due = [one for stream in tuple(self._streams) if (one := stream.tick(now)) is not None]
+        if due and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.create_task(self._heartbeats(due), name="heartbeats")
+
+    async def _heartbeats(self, due: Sequence[Beating]) -> None:
+        rows: dict[str, StreamRow] = {}
+        try:
+            rows = await read_stream_rows(
+                self._database,
+                {stream.generation_id for stream in due},
+                lease_seconds=self._lease_seconds,
+            )
+        except Unavailable as error:
+            log.warning("heartbeats go out without the row", extra={"reason": str(error)})
+        for stream in due:
+            # It may have been closed meanwhile; what it is told then goes nowhere.
+            stream.heartbeat(rows.get(stream.generation_id))
+
+
+@asynccontextmanager
+async def open_pulse(database: Database, lease_seconds: float) -> AsyncIterator[Pulse]:
+    """A pulse that beats until the block ends."""
+    pulse = Pulse(database, lease_seconds)
+    task = asyncio.create_task(pulse.run(), name="pulse")
+    task.add_done_callback(_report)
+    try:
+        yield pulse
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("the pulse stopped: streams have no deadlines any more", exc_info=error)

@@ -1,0 +1,92 @@
+"""What a URL and a header may say: each parameter read and refused by name (protocol §4).
+
+Parameters that are not known are ignored.
+"""
+
+import re
+from enum import StrEnum
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from jobs.errors import NotFound
+from relay.errors import InvalidField
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+
+_ID = re.compile(r"[a-z]{3}_[0-9a-z]{26}", re.ASCII)
+_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def path_id(request: Request, name: str = "id") -> str:
+    """The id in the request's path; NotFound for what can't be one, without asking a database."""
+    value: str = request.path_params[name]
+    if not _ID.fullmatch(value):
+        raise NotFound(value)
+    return value
+
+
+def body_id(value: str | None) -> str | None:
+    """An id from a body; NotFound for what can't be one."""
+    if value is not None and not _ID.fullmatch(value):
+        raise NotFound(value)
+    return value
+
+
+def choice(request: Request, name: str, kind: type[E]) -> E | None:
+    """One of an enumeration's values, or None; InvalidField for another."""
+    given = request.query_params.get(name)
+    if given is None:
+        return None
+    try:
+        return kind(given)
+    except ValueError:
+        raise InvalidField(name, f"must be one of {', '.join(kind)}") from None
+
+
+def flag(request: Request, name: str) -> bool:
+    """`true` or `false`, false when absent; InvalidField for anything else."""
+    given = request.query_params.get(name, "false")
+    if given not in ("true", "false"):
+        raise InvalidField(name, "must be true or false")
+    return given == "true"
+
+
+def limit(request: Request) -> int:
+    """How many items a page may have: 1 to MAX_LIMIT."""
+    given = number(request, "limit", at_most=MAX_LIMIT)
+    return DEFAULT_LIMIT if given is None else given
+
+
+def number(request: Request, name: str, at_most: int = 10**9) -> int | None:
+    """A whole number from 1 on, or None; InvalidField for anything else."""
+    given = request.query_params.get(name)
+    if given is None:
+        return None
+    if not _NUMBER.fullmatch(given) or not 1 <= int(given) <= at_most:
+        raise InvalidField(name, f"must be a whole number from 1 to {at_most}")
+    return int(given)
+
+
+def page_cursor(request: Request) -> str | None:
+    """The `next_cursor` of the page before, or None; the store refuses what no page ever gave."""
+    return request.query_params.get("cursor")
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The `Idempotency-Key` header, or None; InvalidField unless it is 1 to 255 visible ASCII."""
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return None
+    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+        raise InvalidField("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    return given[0]
+
+
+def stream_cursor(request: Request) -> str | None:
+    """Where a reader is: `Last-Event-ID` wins over `?after=`; None for one that just came."""
+    return request.headers.get("last-event-id") or request.query_params.get("after") or None

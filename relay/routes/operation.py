@@ -1,0 +1,107 @@
+"""One call of the API, declared once: the router, the authorization and OpenAPI all read this."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jobs.generation import encode
+from relay.auth import ANYONE, Access, authorize
+from relay.queries import DEFAULT_LIMIT, MAX_LIMIT
+from relay.services import Services
+
+EVENT_STREAM = "text/event-stream"
+
+Admits = Literal["anyone", "read", "generate", "ticket"]
+"""Who may call: anyone; a token with this scope; or `ticket`, where the call itself looks at the
+ticket or the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, what it may reach, and what serves it."""
+
+    request: Request
+    access: Access
+    services: Services
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter or header of a call."""
+
+    name: str
+    description: str
+    kind: Any = str
+    place: Literal["query", "header"] = "query"
+
+
+PAGING = (
+    Parameter("limit", f"How many items at most: 1 to {MAX_LIMIT}, else {DEFAULT_LIMIT}", int),
+    Parameter("cursor", "The `next_cursor` of the page before"),
+)
+"""What every call that answers a page takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call answers with one status: JSON of this type, or other content."""
+
+    description: str
+    kind: Any = None
+    media_type: str = "application/json"
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A method of a path, what it takes and answers, and the function that does it."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    handler: Callable[[Call], Awaitable[Response]]
+    summary: str
+    admits: Admits
+    answers: Mapping[int, tuple[Answer, ...]]
+    body: type[msgspec.Struct] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    refusals: tuple[int, ...] = ()
+
+    async def serve(self, request: Request) -> Response:
+        """The answer to this request, once it is authorized."""
+        services: Services | None = request.app.state.services
+        if services is None:
+            raise RuntimeError("the host must enter the lifespan of the relay that it mounts")
+        access = ANYONE
+        if self.admits in ("read", "generate"):
+            scope: Literal["read", "generate"] = "read" if self.admits == "read" else "generate"
+            access = await authorize(services, request, scope)
+        return await self.handler(Call(request, access, services))
+
+
+def routes(operations: Iterable[Operation]) -> list[Route]:
+    """One route a path, so that `Allow` names every method that the path has."""
+    by_path: defaultdict[str, dict[str, Operation]] = defaultdict(dict)
+    for operation in operations:
+        by_path[operation.path][operation.method] = operation
+    return [_route(path, methods) for path, methods in by_path.items()]
+
+
+def json_answer(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A resource as JSON."""
+    return Response(encode(value), status, headers, media_type="application/json")
+
+
+def _route(path: str, methods: Mapping[str, Operation]) -> Route:
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await methods[method].serve(request)
+
+    return Route(path.replace("{path}", "{path:path}"), endpoint, methods=list(methods))

@@ -1,0 +1,81 @@
+"""The relay's own server process, whose stopping is bounded whatever its readers do."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Generator
+
+import uvicorn
+
+from jobs.database import database_url
+from jobs.errors import JobsError
+from jobs.limits import raise_file_limit
+from jobs.logs import configure_logging
+from relay.app import create_app
+from relay.listening import BACKLOG, Address, listen, listening_at
+from relay.settings import RelaySettings
+
+log = logging.getLogger(__name__)
+
+STOPPING_SECONDS = 5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class NotServed(JobsError):
+    """The app did not start; its log says why."""
+
+    def __init__(self) -> None:
+        super().__init__("the relay did not start; the log above says why")
+
+
+def serve(settings: RelaySettings, address: Address, *, demo: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT; open streams are cut then, and resume elsewhere.
+
+    Returns within some STOPPING_SECONDS of the signal, whatever the readers do. Raises PortTaken,
+    InvalidSetting and NotServed.
+    """
+    configure_logging()
+    raise_file_limit()
+    database_url(settings.jobs.relay_database_url)
+    listener = listen(address)
+    config = uvicorn.Config(
+        create_app(settings, demo=demo),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        loop="uvloop",
+        http="httptools",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=STOPPING_SECONDS,
+    )
+    server = _Server(config, listening_at(listener, address.host))
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[listener]))
+    if not server.started:
+        raise NotServed
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, and takes an orderly end for no death by signal."""
+
+    def __init__(self, config: uvicorn.Config, address: Address) -> None:
+        super().__init__(config)
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            log.info("relay is ready", extra={"url": self._address.url})
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        # signal.signal, as uvicorn does it: sse-starlette finds the server by its handler.
+        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,89 @@
+"""What the routes work with, opened once for the life of the app and closed in the same place."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from jobs.database import Database
+from jobs.pubsub import open_pubsub
+from jobs.queue import Queue, open_queue
+from jobs.redis_link import open_redis
+from jobs.rescue import Rescuer
+from jobs.signals import Signals
+from jobs.stream_log import StreamLog
+from jobs.upkeep import kept_up
+from relay.hub import Hub
+from relay.pulse import open_pulse
+from relay.settings import RelaySettings
+from relay.sources import Sources
+from relay.stream_slots import StreamSlots
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The relay's connections and what stands on them."""
+
+    settings: RelaySettings
+    db: Database
+    redis: Redis
+    queue: Queue
+    signals: Signals
+    sources: Sources
+    slots: StreamSlots
+
+
+@asynccontextmanager
+async def open_services(settings: RelaySettings) -> AsyncIterator[Services]:
+    """Services until the block ends; neither Redis nor the database need be up yet.
+
+    A rescuer runs beside them: a relay alone makes overdue generations expire (protocol §8).
+    """
+    async with (
+        Database.open(settings.jobs.relay_database_url) as database,
+        connect(settings, database) as services,
+    ):
+        rescuer = Rescuer(
+            settings.jobs,
+            database,
+            services.sources.stream_log,
+            services.signals,
+            services.queue,
+        )
+        async with kept_up({"rescue": rescuer.run}):
+            yield services
+
+
+@asynccontextmanager
+async def connect(settings: RelaySettings, database: Database) -> AsyncIterator[Services]:
+    """Services over a database that is open, with nothing running beside them but the pulse."""
+    url = settings.jobs.relay_redis_url
+    lease = settings.jobs.relay_lease_seconds
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(open_redis(url))
+        queue = await stack.enter_async_context(open_queue(url))
+        pubsub = await stack.enter_async_context(open_pubsub(url))
+        pulse = await stack.enter_async_context(open_pulse(database, lease))
+        signals = Signals(redis)
+        yield Services(
+            settings=settings,
+            db=database,
+            redis=redis,
+            queue=queue,
+            signals=signals,
+            sources=Sources(
+                database=database,
+                stream_log=StreamLog(redis),
+                signals=signals,
+                hub=Hub(pubsub),
+                pulse=pulse,
+                lease_seconds=lease,
+                heartbeat_seconds=settings.relay_heartbeat_seconds,
+                idle_timeout_seconds=settings.relay_idle_timeout_seconds,
+            ),
+            slots=StreamSlots(settings.relay_owner_streams),
+        )

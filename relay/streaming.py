@@ -1,0 +1,93 @@
+"""What starts, follows or stops a generation for its readers, each step in its order (protocol §5).
+
+Subscribe, then enqueue, then follow; what is a hint may fail, and is found in the rows.
+"""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from jobs.errors import Unavailable
+from jobs.store.commits import CancelOutcome
+from jobs.store.intake import Accepted
+from jobs.store.reads import StreamRow, read_generation
+from relay.event_stream import EventStream
+from relay.feed import Feed
+from relay.follow import Follower, read_cursor
+from relay.services import Services
+
+
+async def stream_events(
+    services: Services, generation_id: str, cursor: str | None, row: StreamRow | None = None
+) -> Response:
+    """The stream after this cursor; 204 when its end was seen already (protocol §5).
+
+    `row` is where the generation stood when the request came, if the caller knows it.
+    """
+    ended = row if row is not None and row.state.terminal else None
+    follower = Follower(services.sources, generation_id, read_cursor(cursor), ended)
+    if follower.has_seen_the_end:
+        follower.close()
+        return Response(status_code=204)
+    if ended is None:
+        try:
+            await follower.join()
+        except BaseException:
+            follower.close()
+            raise
+    return EventStream(follower, services.sources.pulse)
+
+
+async def stream_accepted(
+    services: Services, accepted: Accepted, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The stream of a generation that was just stored: subscribe, then enqueue, then follow."""
+    follower = Follower(services.sources, accepted.generation.id)
+    try:
+        acknowledged = await follower.join()
+        if acknowledged and accepted.starts:
+            follower.begin_queued()
+        await start_accepted(services, accepted)
+    except BaseException:
+        follower.close()
+        raise
+    return EventStream(follower, services.sources.pulse, headers)
+
+
+async def start_accepted(services: Services, accepted: Accepted) -> None:
+    """Enqueues what was stored and tells what it interrupted; the rescuer repeats what fails."""
+    for generation_id in accepted.interrupted:
+        await _announce_interrupted(services, accepted.owner, generation_id)
+    if accepted.starts:
+        await services.queue.enqueue(accepted.generation.id, 0)
+
+
+async def _announce_interrupted(services: Services, owner: str, generation_id: str) -> None:
+    """Hurries its worker, or tells that it ended where it waited."""
+    try:
+        generation = await read_generation(services.db, owner, generation_id)
+    except Unavailable:
+        # Its worker sees the request by the next beat, its readers the row by the next heartbeat.
+        return
+    if generation.state.terminal:
+        await services.signals.look(generation_id)
+        await services.signals.changed(owner, generation)
+    else:
+        await services.signals.cancel(generation_id)
+
+
+async def announce_cancel(services: Services, owner: str, outcome: CancelOutcome) -> None:
+    """Hurries the worker that runs it, or tells that it ended before it ran."""
+    generation = outcome.generation
+    if outcome.ended_now:
+        await services.signals.look(generation.id)
+        await services.signals.changed(owner, generation)
+        if outcome.promoted is not None:
+            await services.queue.enqueue(outcome.promoted, 0)
+    elif not generation.state.terminal:
+        await services.signals.cancel(generation.id)
+
+
+def feed_stream(services: Services, owner: str) -> Response:
+    """The owner's feed: a snapshot, then every change (protocol §4)."""
+    return EventStream(Feed(services.sources, owner), services.sources.pulse)

@@ -1,0 +1,172 @@
+/**
+ * The calls of the API (protocol §4) that the page makes, each bounded, retried where that is safe.
+ *
+ * A POST carries an Idempotency-Key, so that trying it again after a lost answer makes nothing twice.
+ * The token, when the server wants one, is kept for this tab only.
+ */
+
+const TOKEN_KEY = "relay-token";
+const MODEL_KEY = "relay-model";
+const TRY_AGAIN_MS = [300, 1000, 2000, 4000];
+
+/** The API lives beside the page, wherever the page is mounted. */
+export const root = new URL(".", document.baseURI);
+
+/** A refusal or a failure. `status` 0: the server could not be reached. `code` is the problem's. */
+export class ApiError extends Error {
+  /** @param {number} status @param {string} code @param {string} message @param {any} [problem] */
+  constructor(status, code, message, problem = {}) {
+    super(message);
+    this.name = "ApiError";
+    this.status = status;
+    this.code = code;
+    this.problem = problem;
+  }
+}
+
+export const token = () => sessionStorage.getItem(TOKEN_KEY);
+export const setToken = (/** @type {string} */ value) => keep(TOKEN_KEY, value);
+
+/** The model that new generations name; "" for the server's default. */
+export const model = () => sessionStorage.getItem(MODEL_KEY) ?? "";
+export const setModel = (/** @type {string} */ value) => keep(MODEL_KEY, value);
+
+function keep(/** @type {string} */ key, /** @type {string} */ value) {
+  if (value) sessionStorage.setItem(key, value);
+  else sessionStorage.removeItem(key);
+}
+
+/** Random enough to be a key; `crypto.randomUUID` is missing on plain http. */
+function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
+}
+
+/**
+ * @param {string} method @param {string} path @param {object} [options]
+ * @param {any} [options.body] @param {AbortSignal} [options.signal]
+ * @returns {Promise<Response>}
+ */
+async function call(method, path, { body, signal } = {}) {
+  /** @type {Record<string, string>} */
+  const headers = {};
+  const bearer = token();
+  if (bearer) headers.authorization = `Bearer ${bearer}`;
+  if (body !== undefined) {
+    headers["content-type"] = "application/json";
+    headers["idempotency-key"] = newKey();
+  }
+  const payload = body === undefined ? undefined : JSON.stringify(body);
+  for (let attempt = 0; ; attempt += 1) {
+    let failure;
+    try {
+      const answer = await fetch(new URL(path, root), {
+        method,
+        headers,
+        body: payload,
+        signal,
+        cache: "no-cache",
+      });
+      if (answer.ok) return answer;
+      failure = await refusal(answer);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      failure =
+        error instanceof ApiError
+          ? error
+          : new ApiError(0, "unreachable", "The server can't be reached.");
+    }
+    const passing = failure.status === 0 || failure.status >= 502;
+    if (!passing || attempt >= TRY_AGAIN_MS.length) throw failure;
+    await pause(TRY_AGAIN_MS[attempt], signal);
+  }
+}
+
+/** @param {Response} answer */
+async function refusal(answer) {
+  let problem = {};
+  try {
+    problem = await answer.json();
+  } catch {
+    // A proxy's own page: the status says what there is to say.
+  }
+  const { code = `http_${answer.status}`, detail, title } = /** @type {any} */ (problem);
+  const after = Number(answer.headers.get("retry-after"));
+  const hint = answer.status === 429 && after > 0 ? ` Try again in ${after} s.` : "";
+  return new ApiError(
+    answer.status,
+    code,
+    (detail || title || `The server answered ${answer.status}.`) + hint,
+    problem,
+  );
+}
+
+function pause(/** @type {number} */ milliseconds, /** @type {AbortSignal | undefined} */ signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      },
+      { once: true },
+    );
+  });
+}
+
+const json = async (/** @type {Promise<Response>} */ answer) => (await answer).json();
+const segment = encodeURIComponent;
+const filePath = (/** @type {string} */ path) => path.split("/").map(segment).join("/");
+const named = () => (model() ? { model: model() } : {});
+
+export const personas = (/** @type {string | null} */ cursor, /** @type {AbortSignal} */ signal) =>
+  json(
+    call("GET", `v1/personas?limit=50${cursor ? `&cursor=${segment(cursor)}` : ""}`, { signal }),
+  );
+
+export const chats = (/** @type {AbortSignal} */ signal) =>
+  json(call("GET", "v1/generations?kind=chat&limit=100", { signal }));
+
+export const persona = (/** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
+  json(call("GET", `v1/personas/${segment(id)}`, { signal }));
+
+export const conversation = (/** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
+  json(call("GET", `v1/conversations/${segment(id)}`, { signal }));
+
+export const generation = (/** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
+  json(call("GET", `v1/generations/${segment(id)}`, { signal }));
+
+export const createPersona = (/** @type {string} */ name, /** @type {string} */ brief) =>
+  json(call("POST", "v1/personas", { body: { name, brief, ...named() } }));
+
+/** Starts or, behind an active generation, queues one. */
+export const start = (/** @type {Record<string, string>} */ fields) =>
+  json(call("POST", "v1/generations", { body: { on_active: "queue", ...named(), ...fields } }));
+
+export const cancel = (/** @type {string} */ id) =>
+  call("POST", `v1/generations/${segment(id)}/cancel`);
+
+export const removePersona = (/** @type {string} */ id) =>
+  call("DELETE", `v1/personas/${segment(id)}`);
+
+/** One file's text, at one version of the persona. */
+export const fileText = async (
+  /** @type {string} */ id,
+  /** @type {string} */ path,
+  /** @type {number} */ version,
+  /** @type {AbortSignal} */ signal,
+) =>
+  (
+    await call("GET", `v1/personas/${segment(id)}/files/${filePath(path)}?version=${version}`, {
+      signal,
+    })
+  ).text();
+
+export const exportUrl = (/** @type {string} */ id) =>
+  new URL(`v1/personas/${segment(id)}/export`, root).href;
+
+/** The export as a blob: a link alone can't carry a token. */
+export const exportBlob = async (/** @type {string} */ id) =>
+  (await call("GET", `v1/personas/${segment(id)}/export`)).blob();

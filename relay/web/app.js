@@ -1,0 +1,231 @@
+/**
+ * Assembles the page: the address decides which place is open, the place tells, the panes show.
+ *
+ * Addresses: `#/` a new persona, `#/personas/per_…` one of them, `#/chat` a new chat, `#/chat/con_…`
+ * one of them. A reload comes back to the same place and goes on with what is being written there.
+ */
+
+import * as api from "./api.js";
+import { element, setText } from "./element.js";
+import { openPlace } from "./place.js";
+import { transcript } from "./transcript.js";
+import { composer } from "./views/composer.js";
+import { conversationView } from "./views/conversation.js";
+import { heading } from "./views/heading.js";
+import { inspector } from "./views/inspector.js";
+import { newPersona } from "./views/new_persona.js";
+import { sidebar } from "./views/sidebar.js";
+
+const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const main = byId("main");
+const announcer = byId("announcer");
+
+/** One short sentence for a screen reader, at the turns of the story and never for a token. */
+function announce(/** @type {string} */ sentence) {
+  setText(announcer, sentence);
+}
+
+function showModel() {
+  const meta = (/** @type {string} */ name) =>
+    document.querySelector(`meta[name="${name}"]`)?.getAttribute("content") ?? "";
+  const banner = /** @type {HTMLElement} */ (document.querySelector(".model"));
+  const name = meta("relay-model");
+  if (meta("relay-demo") === "true") {
+    setText(banner, "Scripted demo: no language model writes here");
+    banner.title = name;
+    banner.classList.add("is-demo");
+  } else if (name && !name.startsWith("{{")) setText(banner, name);
+  banner.hidden = banner.textContent === "";
+}
+
+function showPane(/** @type {string} */ name) {
+  document.body.dataset.pane = name;
+  for (const button of document.querySelectorAll(".panes button")) {
+    button.setAttribute(
+      "aria-pressed",
+      String(/** @type {HTMLElement} */ (button).dataset.pane === name),
+    );
+  }
+}
+
+/** @type {ReturnType<typeof openPlace> | null} */
+let place = null;
+let drawing = false;
+
+const list = sidebar(byId("list"), { onError: refused });
+const files = inspector(byId("inspector"));
+const title = heading({
+  onDeleted(id) {
+    list.forget(id);
+    go("#/");
+  },
+  onError: refused,
+});
+const talk = conversationView({
+  onRetry: (entry) => void attempt(() => again(entry.generation)),
+  onWithdraw: (id) => void attempt(() => place?.withdraw(id)),
+  onOpenFile(path) {
+    files.choose(path);
+    if (matchMedia("(max-width: 1079px)").matches) showPane("inspector");
+  },
+});
+const box = composer({ onSend: send, onStop: stop });
+const trouble = element("p", {
+  class: "trouble banner",
+  role: "alert",
+  hidden: true,
+  data: { testid: "trouble" },
+});
+
+function refused(/** @type {any} */ error) {
+  if (error.name === "AbortError") return;
+  trouble.hidden = false;
+  setText(trouble, error.message);
+  if (error.status === 401 || error.status === 403) list.askForToken();
+}
+
+async function attempt(/** @type {() => any} */ work) {
+  try {
+    await work();
+  } catch (error) {
+    refused(error);
+  }
+}
+
+async function send(/** @type {string} */ text) {
+  talk.follow();
+  if (!place) {
+    const generation = await api.start({ kind: "chat", input: text });
+    go(`#/chat/${generation.conversation_id}`);
+    return;
+  }
+  await place.send(text);
+}
+
+/** Sends what failed once more; a persona that never came to be is made anew. */
+async function again(/** @type {any} */ generation) {
+  const persona = place?.known.persona;
+  if (generation.kind !== "generate" || persona?.version !== 0) return send(generation.input);
+  const made = await api.createPersona(persona.name, generation.input);
+  go(`#/personas/${made.persona_id}`);
+}
+
+function stop() {
+  if (!place?.known.live || place.known.live.shown.generation) return;
+  announce("Stopping.");
+  void place.stop();
+}
+
+/** Draws at most once a frame, however fast the tokens come. */
+function drawSoon() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    draw();
+  });
+}
+
+function draw() {
+  if (!place) return;
+  const { known } = place;
+  const live = known.live;
+  const active = Boolean(live && !live.shown.generation);
+  title.update(known);
+  const hint = known.loaded ? "Say something to begin." : known.error ? "" : "Loading…";
+  talk.update(transcript(known), known, hint);
+  files.update(place);
+  const prompt = active
+    ? "Add something for after this"
+    : known.persona
+      ? `Ask ${known.persona.name} to change, or just ask`
+      : "Write a message";
+  box.update({ active, stopping: live?.stopping ?? false, prompt });
+  trouble.hidden = !known.error;
+  if (known.error) setText(trouble, known.error.message);
+  document.title = `${active ? "● " : ""}${known.persona?.name ?? "Chat"} · Persona Relay`;
+}
+
+function told(/** @type {string} */ what, /** @type {any} */ generation) {
+  if (what === "started") announce("Writing begins.");
+  if (what === "ended") {
+    const words = {
+      completed: "The answer is complete.",
+      cancelled: "Stopped.",
+      failed: "It failed.",
+      expired: "It could not be started in time.",
+    };
+    const changed = generation.output?.persona_version
+      ? ` The persona is at version ${generation.output.persona_version}.`
+      : "";
+    announce(words[/** @type {keyof typeof words} */ (generation.state)] + changed);
+    void list.load();
+  }
+  if (what === "unauthorized") list.askForToken();
+  drawSoon();
+}
+
+function go(/** @type {string} */ hash) {
+  if (location.hash === hash) open();
+  else location.hash = hash;
+}
+
+/** Opens what the address names. */
+function open() {
+  place?.close();
+  place = null;
+  trouble.hidden = true;
+  const [, kind = "", id = ""] = location.hash.replace(/^#/, "").split("/").map(decodeURIComponent);
+  showPane("conversation");
+  list.show(id);
+  if ((kind === "personas" || kind === "chat") && id) {
+    place = openPlace(kind === "personas" ? { personaId: id } : { conversationId: id }, told);
+    main.replaceChildren(trouble, title.node, talk.node, box.node);
+    talk.follow();
+    draw();
+  } else if (kind === "chat") {
+    main.replaceChildren(trouble, title.node, talk.node, box.node);
+    const nobody = { persona: null, live: null };
+    title.update(nobody);
+    talk.update(
+      [],
+      nobody,
+      "A plain conversation, no persona. It goes on when you close the page.",
+    );
+    box.update({ active: false, stopping: false, prompt: "Write a message" });
+    files.update(null);
+    document.title = "New chat · Persona Relay";
+  } else {
+    const form = newPersona(
+      (generation) => {
+        void list.load();
+        go(`#/personas/${generation.persona_id}`);
+      },
+      (error) => error.status === 401 && list.askForToken(),
+    );
+    main.replaceChildren(trouble, form.node);
+    files.update(null);
+    document.title = "Persona Relay";
+    form.focus();
+  }
+  document.body.classList.toggle("has-inspector", kind === "personas" && id !== "");
+  if (kind === "chat" || id) box.focus();
+  void list.load();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !document.querySelector("dialog[open]")) stop();
+});
+for (const button of document.querySelectorAll(".panes button")) {
+  button.addEventListener("click", () =>
+    showPane(/** @type {HTMLElement} */ (button).dataset.pane ?? "conversation"),
+  );
+}
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  // The address names a place; the link must not.
+  event.preventDefault();
+  main.focus();
+});
+window.addEventListener("hashchange", open);
+showModel();
+open();

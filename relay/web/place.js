@@ -1,0 +1,290 @@
+/**
+ * One open place of the page: a conversation, its persona if it has one, and the generation it follows.
+ *
+ * It owns every request of that place and ends them all when it is closed. What it knows is rebuilt
+ * from the API alone, so a reload, a lost connection or another tab's work leaves nothing to mend.
+ */
+
+import * as api from "./api.js";
+import { follow } from "./relay.js";
+import { apply, nothing } from "./shown.js";
+
+/** A hidden tab gives its connection back after this long: a browser has six for one host. */
+const HIDDEN_MS = 60_000;
+const READ_AGAIN_MS = 3000;
+/** How many ended generations are asked for, beside their turns. */
+const EXPLAINED = 12;
+
+/**
+ * @typedef {object} Live
+ * @property {any} generation
+ * @property {import("./shown.js").Shown} shown
+ * @property {import("./relay.js").Connection} connection
+ * @property {boolean} stopping
+ */
+
+/**
+ * @param {{personaId?: string, conversationId?: string}} where
+ * @param {(what: "change" | "started" | "ended" | "unauthorized", generation?: any) => void} tell
+ */
+export function openPlace(where, tell) {
+  const abort = new AbortController();
+  const { signal } = abort;
+  /** @type {{persona: any, conversation: any, live: Live | null, sending: {text: string} | null, generations: Map<string, any>, seen: Map<string, any>, error: any, loaded: boolean}} */
+  const known = {
+    persona: null,
+    conversation: null,
+    live: null,
+    sending: null,
+    generations: new Map(),
+    seen: new Map(),
+    error: null,
+    loaded: false,
+  };
+  /** @type {Map<string, {state: "loading" | "there" | "failed", text: string}>} */
+  const contents = new Map();
+  /** @type {ReturnType<typeof follow> | null} */
+  let reader = null;
+  let hiddenTimer = 0;
+
+  const change = () => signal.aborted || tell("change");
+
+  /** Reads the place as it is stored; gives false when that was refused for good. */
+  async function read() {
+    for (;;) {
+      try {
+        let persona = where.personaId ? await api.persona(where.personaId, signal) : null;
+        const conversationId = persona?.conversation_id ?? where.conversationId;
+        const conversation = await api.conversation(conversationId, signal);
+        // What ended between the two reads is not active any more, and made a version that the
+        // first one did not show: nothing would tell of it later.
+        if (persona) persona = await api.persona(persona.id, signal);
+        Object.assign(known, { persona, conversation, loaded: true, error: null });
+        return true;
+      } catch (error) {
+        if (signal.aborted) return false;
+        known.error = error;
+        if (error instanceof api.ApiError && error.status > 0 && error.status < 500) {
+          if (error.status === 401 || error.status === 403) tell("unauthorized");
+          change();
+          return false;
+        }
+        change();
+        await new Promise((resolve) => setTimeout(resolve, READ_AGAIN_MS));
+        if (signal.aborted) return false;
+      }
+    }
+  }
+
+  /** Reads the place, then follows what is active in it. */
+  async function refresh() {
+    const before = known.live;
+    if (!(await read())) return;
+    const active = known.conversation.active_generation ?? known.conversation.waiting?.[0];
+    const followed = known.live;
+    // What began while this was read is newer than it; what is followed already stays followed.
+    const keeps =
+      followed &&
+      (followed !== before ||
+        (followed.generation.id === active?.id && !followed.shown.generation));
+    if (!keeps) {
+      known.live = null;
+      if (active) begin(active);
+    }
+    change();
+    await explain();
+  }
+
+  /** Asks of the newest answers what they changed, and why they are missing or partial. */
+  async function explain() {
+    const { turns, active_generation: active } = known.conversation;
+    /** @type {Set<string>} */
+    const ended = new Set(turns.map((/** @type {any} */ turn) => turn.generation_id));
+    ended.delete(active?.id);
+    const whole = (/** @type {string} */ id) =>
+      turns.some(
+        (/** @type {any} */ turn) =>
+          turn.generation_id === id && turn.role === "assistant" && !turn.partial,
+      );
+    // A whole answer of a plain chat has nothing more to tell.
+    const ids = [...ended]
+      .filter((id) => id && !known.generations.has(id) && (where.personaId || !whole(id)))
+      .slice(-EXPLAINED);
+    await Promise.all(
+      ids.map(async (id) => {
+        try {
+          const generation = await api.generation(id, signal);
+          if (!["queued", "running"].includes(generation.state))
+            known.generations.set(id, generation);
+        } catch {
+          // The reason is a courtesy: the turn itself is shown, marked as partial.
+        }
+      }),
+    );
+    if (ids.length > 0) change();
+  }
+
+  function begin(/** @type {any} */ generation) {
+    reader?.close();
+    const live = {
+      generation,
+      shown: nothing(generation),
+      connection: /** @type {any} */ ("connecting"),
+      stopping: false,
+    };
+    known.live = live;
+    const mine = follow(generation.id, {
+      root: api.root,
+      token: api.token,
+      onEvent(event) {
+        live.shown = apply(live.shown, event);
+        change();
+      },
+      onConnection(connection) {
+        live.connection = connection;
+        change();
+      },
+    });
+    reader = mine;
+    tell("started", generation);
+    mine.done.then(
+      async (final) => {
+        if (signal.aborted || reader !== mine) return;
+        // A 204 ends the following without the terminal event: the resource says the same.
+        if (!live.shown.generation)
+          live.shown = apply(live.shown, { type: final.state, data: { generation: final } });
+        known.seen.set(final.id, live.shown);
+        for (const file of live.shown.files) {
+          if (file.whole && file.sha256) keep(file.path, file.sha256, file.text);
+        }
+        known.generations.set(final.id, {
+          ...generation,
+          ...final,
+          input: final.input ?? generation.input,
+        });
+        tell("ended", final);
+        change();
+        await refresh();
+      },
+      async (error) => {
+        if (signal.aborted || reader !== mine || error.code === "closed") return;
+        if (error.code === "unauthorized") tell("unauthorized");
+        if (error.code === "gone") await refresh();
+        else {
+          known.error = error;
+          change();
+        }
+      },
+    );
+  }
+
+  /** Sends an input; behind an active generation it waits for its turn. Throws what the API refuses. */
+  async function send(/** @type {string} */ text) {
+    known.sending = { text };
+    change();
+    try {
+      await ready;
+      /** @type {Record<string, string>} */
+      const fields = where.personaId
+        ? { kind: "refine", persona_id: where.personaId, input: text }
+        : {
+            kind: "chat",
+            conversation_id: /** @type {string} */ (where.conversationId),
+            input: text,
+          };
+      const generation = await api.start(fields);
+      known.sending = null;
+      if (signal.aborted) return;
+      if (known.live && !known.live.shown.generation) known.conversation.waiting.push(generation);
+      else begin(generation);
+    } finally {
+      known.sending = null;
+      change();
+    }
+  }
+
+  /** Asks the followed generation to stop; its stream tells when it has. */
+  async function stop() {
+    const { live } = known;
+    if (!live || live.stopping || live.shown.generation) return;
+    live.stopping = true;
+    change();
+    try {
+      await api.cancel(live.generation.id);
+    } catch (error) {
+      live.stopping = false;
+      known.error = error;
+      change();
+    }
+  }
+
+  /** Withdraws an input that still waits for its turn. */
+  async function withdraw(/** @type {string} */ id) {
+    await api.cancel(id);
+    known.conversation.waiting = known.conversation.waiting.filter(
+      (/** @type {any} */ one) => one.id !== id,
+    );
+    change();
+  }
+
+  /** A committed file's text, or null while it is fetched; a change is told when it is there. */
+  function content(/** @type {string} */ path, /** @type {string} */ sha256) {
+    const key = `${path}\0${sha256}`;
+    const kept = contents.get(key);
+    if (kept) return kept;
+    const { id, version } = known.persona;
+    const loading = { state: /** @type {const} */ ("loading"), text: "" };
+    contents.set(key, loading);
+    api
+      .fileText(id, path, version, signal)
+      .then(
+        (text) => contents.set(key, { state: "there", text }),
+        () => contents.set(key, { state: "failed", text: "" }),
+      )
+      .then(change);
+    return loading;
+  }
+
+  /** What was streamed whole is the content: no need to fetch it again. */
+  function keep(
+    /** @type {string} */ path,
+    /** @type {string} */ sha256,
+    /** @type {string} */ text,
+  ) {
+    contents.set(`${path}\0${sha256}`, { state: "there", text });
+  }
+
+  /** Tries once more to fetch a content that failed. */
+  function again(/** @type {string} */ path, /** @type {string} */ sha256) {
+    contents.delete(`${path}\0${sha256}`);
+    change();
+  }
+
+  function visibility() {
+    clearTimeout(hiddenTimer);
+    if (document.hidden)
+      hiddenTimer = /** @type {any} */ (setTimeout(() => reader?.pause(), HIDDEN_MS));
+    else {
+      reader?.resume();
+      if (known.loaded) void refresh();
+    }
+  }
+  document.addEventListener("visibilitychange", visibility);
+  const ready = refresh();
+
+  return {
+    known,
+    refresh,
+    send,
+    stop,
+    withdraw,
+    content,
+    again,
+    close() {
+      abort.abort();
+      reader?.close();
+      clearTimeout(hiddenTimer);
+      document.removeEventListener("visibilitychange", visibility);
+    },
+  };
+}

@@ -1,0 +1,119 @@
+/**
+ * The box to write in: Enter sends, Shift+Enter breaks the line, Esc or the button stops.
+ */
+
+import { element, icon, setText } from "../element.js";
+
+/**
+ * @param {object} hooks
+ * @param {(text: string) => Promise<void>} hooks.onSend   what it throws is shown, and the text stays
+ * @param {() => void} hooks.onStop
+ */
+export function composer({ onSend, onStop }) {
+  const box = element("textarea", {
+    rows: 1,
+    maxlength: 100_000,
+    "aria-label": "Message",
+    data: { testid: "composer" },
+  });
+  const trouble = element("p", {
+    class: "trouble",
+    role: "alert",
+    hidden: true,
+    data: { testid: "composer-error" },
+  });
+  const stop = element(
+    "button",
+    {
+      type: "button",
+      class: "button stop",
+      hidden: true,
+      title: "Stop (Esc)",
+      "aria-label": "Stop",
+      data: { testid: "stop" },
+      on: { click: onStop },
+    },
+    icon("stop"),
+    element("span", { text: "Stop" }),
+  );
+  const label = element("span", { text: "Send" });
+  const sendButton = element(
+    "button",
+    { type: "submit", class: "button primary", data: { testid: "send" } },
+    icon("send"),
+    label,
+  );
+  const form = element(
+    "form",
+    { class: "composer" },
+    trouble,
+    element(
+      "div",
+      { class: "composer-box" },
+      box,
+      element("div", { class: "composer-actions" }, stop, sendButton),
+    ),
+  );
+  let sending = false;
+  let active = false;
+
+  const fit = () => {
+    box.style.height = "auto";
+    box.style.height = `${Math.min(box.scrollHeight, 220)}px`;
+    sendButton.disabled = sending || box.value.trim() === "";
+    // Beside Stop, Send is there only for who has something to add.
+    sendButton.hidden = active && box.value.trim() === "";
+  };
+  const complain = (/** @type {string} */ message) => {
+    trouble.hidden = message === "";
+    setText(trouble, message);
+  };
+
+  async function submit() {
+    const text = box.value.trim();
+    if (text === "" || sending) return;
+    sending = true;
+    const typed = box.value;
+    box.value = "";
+    complain("");
+    fit();
+    try {
+      await onSend(text);
+    } catch (error) {
+      if (box.value === "") box.value = typed;
+      complain(/** @type {Error} */ (error).message);
+    } finally {
+      sending = false;
+      fit();
+    }
+  }
+
+  box.addEventListener("input", fit);
+  box.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    // An input method's own Enter chooses a word, it sends nothing.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    void submit();
+  });
+  form.addEventListener("submit", (/** @type {Event} */ event) => {
+    event.preventDefault();
+    void submit();
+  });
+  fit();
+
+  return {
+    node: form,
+    focus: () => box.focus({ preventScroll: true }),
+    /** @param {{active: boolean, stopping: boolean, prompt: string}} now */
+    update(now) {
+      active = now.active;
+      stop.hidden = !now.active;
+      stop.disabled = now.stopping;
+      setText(label, now.active ? "Send next" : "Send");
+      // Narrow pages show the icon alone.
+      sendButton.setAttribute("aria-label", label.textContent ?? "");
+      if (box.placeholder !== now.prompt) box.placeholder = now.prompt;
+      fit();
+    },
+  };
+}

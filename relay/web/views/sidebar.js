@@ -1,0 +1,200 @@
+/**
+ * The left pane: personas and chats to open, and what this tab sends with each request.
+ */
+
+import * as api from "../api.js";
+import { element, icon, reconcile, setText } from "../element.js";
+
+/**
+ * @param {HTMLElement} root
+ * @param {{onError: (error: any) => void}} hooks
+ */
+export function sidebar(root, { onError }) {
+  const abort = new AbortController();
+  /** @type {any[]} */
+  let newest = [];
+  /** @type {any[]} */
+  let further = [];
+  /** @type {string | null} */
+  let nextCursor = null;
+  /** @type {{id: string, title: string}[]} */
+  let chats = [];
+  let current = "";
+  let loads = 0;
+
+  const people = element("ul", { class: "places", data: { testid: "personas" } });
+  const more = element("button", {
+    type: "button",
+    class: "quiet",
+    text: "Show more",
+    hidden: true,
+    on: { click: () => void loadMore() },
+  });
+  const none = element("p", { class: "hint", text: "None yet. Make the first from a brief." });
+  const talks = element("ul", { class: "places", data: { testid: "chats" } });
+  const model = element("input", {
+    id: "model-name",
+    value: api.model(),
+    placeholder: "server’s default",
+    autocomplete: "off",
+    spellcheck: "false",
+    data: { testid: "model-input" },
+  });
+  const token = element("input", {
+    id: "token",
+    type: "password",
+    value: api.token() ?? "",
+    placeholder: "only if it asks for one",
+    autocomplete: "off",
+    data: { testid: "token-input" },
+  });
+  model.addEventListener("change", () => api.setModel(model.value.trim()));
+  token.addEventListener("change", () => {
+    api.setToken(token.value.trim());
+    location.reload();
+  });
+  const fields = element(
+    "form",
+    { on: { submit: (/** @type {Event} */ event) => event.preventDefault() } },
+    element("label", { for: "model-name", text: "Model" }),
+    model,
+    element("label", { for: "token", text: "API token" }),
+    token,
+    element("p", { class: "hint", text: "Both are forgotten when the tab is closed." }),
+  );
+  const settings = element(
+    "details",
+    { class: "settings", data: { testid: "settings" } },
+    element("summary", { text: "This tab" }),
+    fields,
+  );
+
+  root.append(
+    element(
+      "div",
+      { class: "list-head" },
+      element("h2", { text: "Personas" }),
+      element(
+        "a",
+        { class: "button small", href: "#/", data: { testid: "new-persona" } },
+        icon("plus"),
+        "New",
+      ),
+    ),
+    people,
+    none,
+    more,
+    element(
+      "div",
+      { class: "list-head" },
+      element("h2", { text: "Chats" }),
+      element(
+        "a",
+        { class: "button small", href: "#/chat", data: { testid: "new-chat" } },
+        icon("plus"),
+        "New",
+      ),
+    ),
+    talks,
+    settings,
+  );
+
+  function place(/** @type {string} */ href) {
+    const title = element("span", { class: "place-title" });
+    const detail = element("span", { class: "place-detail" });
+    return element("li", {}, element("a", { href }, title, detail));
+  }
+
+  function draw() {
+    const personas = [...newest, ...further];
+    none.hidden = personas.length > 0;
+    more.hidden = nextCursor === null;
+    const fill = (
+      /** @type {Element} */ item,
+      /** @type {string} */ id,
+      /** @type {string} */ title,
+      /** @type {string} */ detail,
+    ) => {
+      const link = /** @type {HTMLElement} */ (item.firstElementChild);
+      setText(link.children[0], title);
+      setText(link.children[1], detail);
+      if (id === current) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    };
+    reconcile(
+      people,
+      personas,
+      (one) => one.id,
+      (one) => place(`#/personas/${one.id}`),
+      (item, one) => fill(item, one.id, one.name, one.version > 0 ? `v${one.version}` : "draft"),
+    );
+    reconcile(
+      talks,
+      chats,
+      (one) => one.id,
+      (one) => place(`#/chat/${one.id}`),
+      (item, one) => fill(item, one.id, one.title, ""),
+    );
+    talks.hidden = chats.length === 0;
+  }
+
+  async function load() {
+    const mine = (loads += 1);
+    try {
+      const [page, started] = await Promise.all([
+        api.personas(null, abort.signal),
+        api.chats(abort.signal),
+      ]);
+      // A slower, older answer must not bring back what is gone.
+      if (mine !== loads) return;
+      const fresh = new Set(page.data.map((/** @type {any} */ one) => one.id));
+      // Further pages stay, with what newer personas have pushed off the first.
+      if (further.length > 0) further = [...newest, ...further].filter(({ id }) => !fresh.has(id));
+      else nextCursor = page.next_cursor;
+      newest = page.data;
+      const byConversation = new Map();
+      for (const one of started.data)
+        byConversation.set(one.conversation_id, byConversation.get(one.conversation_id) ?? one);
+      chats = [...byConversation.values()].map((one) => ({
+        id: one.conversation_id,
+        title: one.input.split("\n", 1)[0].slice(0, 80),
+      }));
+      draw();
+    } catch (error) {
+      onError(error);
+    }
+  }
+
+  async function loadMore() {
+    try {
+      const page = await api.personas(nextCursor, abort.signal);
+      const there = new Set([...newest, ...further].map((one) => one.id));
+      further = [...further, ...page.data.filter((/** @type {any} */ one) => !there.has(one.id))];
+      nextCursor = page.next_cursor;
+      draw();
+    } catch (error) {
+      onError(error);
+    }
+  }
+
+  return {
+    load,
+    /** Marks the open place. */
+    show(/** @type {string} */ id) {
+      current = id;
+      draw();
+    },
+    /** Leaves out a persona that is deleted. */
+    forget(/** @type {string} */ id) {
+      loads += 1;
+      newest = newest.filter((one) => one.id !== id);
+      further = further.filter((one) => one.id !== id);
+      draw();
+    },
+    /** Opens the settings where a token is missing. */
+    askForToken() {
+      settings.open = true;
+      token.focus();
+    },
+  };
+}

@@ -1,0 +1,1 @@
+"""Whole stories over real processes and services, as a client or an operator lives them."""

@@ -1,0 +1,1 @@
+"""The page and its modules, in a real browser against the real system."""

@@ -1,0 +1,131 @@
+"""What the page is for everyone: safe, honest, for small screens, keyboards, screen readers."""
+
+from typing import Literal
+
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.browser.visit import Visit
+
+HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script> **bold** <b>not</b>'
+
+
+async def test_markup_of_a_model_is_shown_as_text(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.say(HOSTILE)
+    await visit.quiet()
+    assert await visit.answer.text_content() == HOSTILE.replace("**", "")
+    await expect(visit.answer.locator("strong")).to_have_text("bold")
+    await expect(visit.answer.locator("img, script, b, a")).to_have_count(0)
+    assert await visit.page.evaluate("window.hurt") is None
+
+
+async def test_the_page_says_that_the_demo_model_is_scripted(visit: Visit) -> None:
+    await visit.open()
+    await expect(visit.test_id("model-banner")).to_contain_text("Scripted demo")
+
+
+async def test_the_page_keeps_to_a_policy_of_its_own_origin(visit: Visit) -> None:
+    answer = await visit.api("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe-inline" not in policy
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_nothing_is_wider_than_a_screen_of_360_pixels(
+    visit: Visit, scheme: Literal["light", "dark"]
+) -> None:
+    await visit.open()
+    await visit.page.set_viewport_size({"width": 360, "height": 700})
+    await visit.page.emulate_media(color_scheme=scheme)
+    await visit.create("Ada", "A tutor with " + "averyveryverylongword" * 12)
+    await visit.quiet()
+    for pane in ("list", "inspector", "conversation"):
+        await visit.page.locator(f'.panes [data-pane="{pane}"]').click()
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+async def test_shift_enter_breaks_the_line_and_enter_sends(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    box = visit.test_id("composer")
+    await box.press_sequentially("one")
+    await box.press("Shift+Enter")
+    await box.press_sequentially("two")
+    await expect(box).to_have_value("one\ntwo")
+    await box.press("Enter")
+    await visit.quiet()
+    assert [turn["text"] for turn in (await visit.conversation())["turns"]] == ["one\ntwo"] * 2
+
+
+async def test_a_screen_reader_hears_of_turns_and_not_of_tokens(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-tokens-80-100")
+    await visit.page.evaluate(
+        """() => {
+          window.heard = [];
+          const announcer = document.querySelector("#announcer");
+          new MutationObserver(() => window.heard.push(announcer.textContent))
+            .observe(announcer, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    await visit.say("Count")
+    await visit.quiet()
+    assert await visit.page.evaluate("window.heard") == [
+        "Writing begins.",
+        "The answer is complete.",
+    ]
+    live = visit.page.locator("[aria-live]")
+    await expect(live).to_have_count(1)
+
+
+async def test_every_control_has_a_name(visit: Visit) -> None:
+    await visit.open()
+    await visit.create("Ada", "A tutor.")
+    await visit.quiet()
+    nameless = await visit.page.evaluate(
+        """() => [...document.querySelectorAll("button, a, input, textarea")]
+          .filter((one) => one.checkVisibility())
+          .filter((one) => !(one.getAttribute("aria-label") || one.textContent.trim()
+            || one.labels?.length))
+          .map((one) => one.outerHTML)"""
+    )
+    assert nameless == []
+
+
+async def test_reduced_motion_moves_nothing(visit: Visit) -> None:
+    await visit.page.emulate_media(reduced_motion="reduce")
+    await visit.open("#/chat", "demo-silent-after-3")
+    await visit.say("Wait")
+    await expect(visit.answer).not_to_be_empty()
+    running = "document.getAnimations().filter((one) => one.playState === 'running').length"
+    assert await visit.page.evaluate(running) == 0
+    await visit.page.keyboard.press("Escape")
+    await visit.quiet()
+
+
+async def test_a_server_that_wants_a_token_is_given_it_with_every_request(visit: Visit) -> None:
+    refused = 0
+
+    async def guard(route: Route) -> None:
+        nonlocal refused
+        if route.request.headers.get("authorization") == "Bearer prt_right":
+            await route.continue_()
+            return
+        refused += 1
+        problem = {"title": "Unauthorized", "detail": "A token is needed.", "code": "unauthorized"}
+        await route.fulfill(status=401, json=problem, content_type="application/problem+json")
+
+    await visit.page.route("**/v1/**", guard)
+    await visit.page.goto(f"{visit.url}/#/chat")
+    await expect(visit.test_id("trouble")).to_have_text("A token is needed.")
+    await expect(visit.test_id("token-input")).to_be_focused()
+    await visit.test_id("token-input").fill("prt_right")
+    await visit.test_id("token-input").press("Enter")
+    await expect(visit.test_id("trouble")).to_be_hidden()
+    assert refused > 0
+    before = refused
+    await visit.name_model("demo-echo-fast")
+    await visit.say("Let in")
+    await visit.quiet()
+    assert await visit.shown_answer() == "Let in"
+    assert refused == before

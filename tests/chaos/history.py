@@ -1,0 +1,263 @@
+"""What must hold of any history, whatever was done to the system: the rules, and what breaks them.
+
+Pure: a history is given, violations come back, each with what it takes to understand it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.cursor import Cursor
+from tests.chaos.reader import TERMINAL, Reader
+from tests.relay.heard import Heard, assert_is_the_rest, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """One fault as it took place: when (monotonic), what it hit, and what it may excuse."""
+
+    fault: str
+    began: float
+    ended: float
+    in_flight: int
+    evidence: str
+    loses_worker: bool = False
+    loses_data: bool = False
+    cuts_model: bool = False
+
+
+@dataclass(slots=True)
+class Asked:
+    """One accepted generation: what was asked, and what may become of it."""
+
+    id: str
+    model: str
+    at: float
+    text: str | None = None
+    """The whole answer where the script fixes it."""
+    fails_with: frozenset[str] = frozenset()
+    """Error codes that its script leads to; it must not complete then."""
+    cancelled: bool = False
+    readers: list[Reader] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the system says of it once everything is over."""
+
+    resource: dict[str, Any]
+    turns: list[tuple[str, str, bool]]
+    from_log: list[Heard]
+    """What a new reader is told."""
+    from_sql: list[Heard]
+    """What a new reader is told when Redis holds nothing."""
+
+    @property
+    def state(self) -> str:
+        """The terminal state, or what it is stuck in."""
+        return str(self.resource["state"])
+
+    @property
+    def text(self) -> str:
+        """The committed text; empty where there is no turn."""
+        return "".join(text for role, text, _ in self.turns if role == "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold of a generation, and why it is thought so."""
+
+    rule: str
+    generation_id: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}\n  generation {self.generation_id}\n  {self.detail}"
+
+
+def violations(
+    asked: Asked, truth: Truth, disturbances: Sequence[Disturbance], *, max_attempts: int
+) -> list[Violation]:
+    """Every rule that the history of one generation breaks."""
+    told = [*_of_rows(asked, truth, disturbances, max_attempts), *_of_replays(asked, truth)]
+    for reader in asked.readers:
+        told += _of_reader(asked, truth, reader, disturbances)
+    return [Violation(rule, asked.id, detail) for rule, detail in told]
+
+
+Told = Iterable[tuple[str, str]]
+
+
+def _of_rows(
+    asked: Asked, truth: Truth, disturbances: Sequence[Disturbance], max_attempts: int
+) -> Told:
+    resource = truth.resource
+    if truth.state not in TERMINAL:
+        yield "every accepted generation ends", f"it is {truth.state}: {resource}"
+        return
+    spoken = [turn for turn in truth.turns if turn[0] == "assistant"]
+    if len(spoken) > 1:
+        yield "at most one assistant turn a generation", f"there are {len(spoken)}: {spoken}"
+    if [role for role, _, _ in truth.turns].count("user") > 1:
+        yield "one user turn a generation", f"{truth.turns}"
+    partial = truth.state != "completed"
+    if any(is_partial != partial for _, _, is_partial in spoken):
+        yield "a turn is partial unless its generation completed", f"{truth.state}: {spoken}"
+    output = resource["output"]
+    if (output or {}).get("text", "") != truth.text:
+        yield "the resource's text is the turn's", f"{output!r} and {truth.text!r}"
+    yield from _of_end(asked, truth, disturbances, max_attempts)
+
+
+def _of_end(
+    asked: Asked, truth: Truth, disturbances: Sequence[Disturbance], max_attempts: int
+) -> Told:
+    resource = truth.resource
+    error = (resource["error"] or {}).get("code")
+    if truth.state == "completed":
+        if asked.fails_with:
+            yield "an upstream's fault is never completed", f"{asked.model} completed"
+        if not truth.turns or truth.turns[-1][0] != "assistant":
+            yield "completed means that the row is there", f"turns: {truth.turns}"
+        if asked.text is not None and truth.text != asked.text:
+            yield "a completed answer is whole", _difference(truth.text, asked.text)
+    elif truth.state == "cancelled":
+        if not asked.cancelled:
+            yield "cancelled only if somebody asked", f"{truth.resource}"
+    elif truth.state == "failed" and error in asked.fails_with:
+        pass
+    elif truth.state == "failed" and error == "worker_lost":
+        losses = sum(one.loses_worker for one in disturbances)
+        if truth.resource["attempt"] <= max_attempts or losses < max_attempts:
+            yield (
+                "worker_lost only after the last attempt",
+                f"attempt {truth.resource['attempt']} of {max_attempts}, {losses} workers lost",
+            )
+    elif not (
+        truth.state == "failed"
+        and str(error).startswith("model_")
+        and _near(disturbances, "cuts_model", asked.at, float("inf"))
+    ):
+        yield "ends completed unless there is a reason", f"{asked.at:.2f} {asked.model}: {resource}"
+
+
+def _of_replays(asked: Asked, truth: Truth) -> Told:
+    for name, replay in (("the log", truth.from_log), ("SQL alone", truth.from_sql)):
+        if text_of(replay) != truth.text:
+            yield (
+                f"a replay from {name} is the committed text",
+                _difference(text_of(replay), truth.text),
+            )
+        yield from _of_order(f"a replay from {name}", replay, asked)
+    if truth.state not in TERMINAL:
+        return
+    try:
+        assert_is_the_rest(_kept(truth.from_sql), _kept(truth.from_log))
+    except AssertionError as error:
+        yield "SQL alone gives the same events as the log", str(error)[:2000]
+
+
+def _of_reader(
+    asked: Asked, truth: Truth, reader: Reader, disturbances: Sequence[Disturbance]
+) -> Told:
+    events = reader.numbered
+    tale = reader.tale()
+    if not reader.over:
+        yield "every reader sees the end", tale
+        return
+    for rule, detail in _of_order(reader.name, events, asked):
+        yield rule, f"{detail}\n{tale}"
+    if reader.text != truth.text:
+        yield "a reader's text is the committed text", _difference(reader.text, truth.text) + tale
+    if reader.end is not None:
+        end = reader.end.event.data["generation"]
+        if end["state"] != truth.state or (end["output"] or {}).get("text") is not None:
+            yield "the terminal event is the row's", f"{end} but {truth.resource}\n{tale}"
+    last = _last_telling(events)
+    try:
+        assert_is_the_rest(_kept(last), _kept(_last_telling(truth.from_log)))
+    except AssertionError as error:
+        yield "a reader's events are the replay's", f"{str(error)[:1500]}\n{tale}"
+    for seen in reader.resets:
+        if why := _unexcused(seen.event, asked, disturbances, seen.at):
+            yield "no reset where nothing was lost", f"{why}: {seen.event.raw!r}\n{tale}"
+
+
+def _of_order(who: str, events: Sequence[Heard], asked: Asked) -> Told:
+    """Ids rise without a gap in the text; a newer attempt begins with its reset."""
+    at: Cursor | None = None
+    over = False
+    for one in events:
+        here = one.cursor
+        if over:
+            yield "nothing follows the end", f"{who}: {one}"
+        over = one.event in TERMINAL
+        if one.event == "reset" and here.seq == 0:
+            at = here
+            continue
+        if at is None or here.attempt > at.attempt:
+            started = at is not None
+            at = Cursor(here.attempt, 0, 0)
+            if here.seq != 1 and one.event != "token":
+                yield "an attempt is told from its start", f"{who}: {one}"
+            if started and here.attempt > 1 and one.event != "reset":
+                yield "a newer attempt begins with a reset", f"{who}: {one}"
+        if here <= at:
+            yield "ids rise", f"{who}: {here} after {at}"
+        if here.offset - len(one.text) != at.offset:
+            yield "no gap and no duplicate in the text", f"{who}: {one} after {at}"
+        at = here
+
+
+def _unexcused(
+    reset: Heard, asked: Asked, disturbances: Sequence[Disturbance], seen_at: float
+) -> str:
+    reason, attempt = reset.data["reason"], reset.data["attempt"]
+    match reason:
+        case "worker_lost" | "handed_over":
+            losses = _near(disturbances, "loses_worker", asked.at, seen_at)
+            return "" if losses >= attempt - 1 else f"{losses} workers were lost or stopped"
+        case "log_lost":
+            return (
+                "" if _near(disturbances, "loses_data", asked.at, seen_at) else "no data was lost"
+            )
+    return f"{reason} is for cursors that can't be right"
+
+
+def _near(disturbances: Iterable[Disturbance], what: str, after: float, before: float) -> int:
+    """How many disturbances of a kind may have touched what lived in this time."""
+    return sum(
+        bool(getattr(one, what))
+        for one in disturbances
+        if one.ended >= after and one.began <= before
+    )
+
+
+def _last_telling(events: Sequence[Heard]) -> list[Heard]:
+    """The events of the newest attempt since it was last told from its start."""
+    if not events:
+        return []
+    newest = events[-1].cursor.attempt
+    told: list[Heard] = []
+    for one in events:
+        if one.event == "reset" and one.cursor.seq == 0:
+            told = []
+        elif one.cursor.attempt == newest:
+            told.append(one)
+    return told
+
+
+def _kept(events: Iterable[Heard]) -> list[Heard]:
+    return [one for one in events if one.event != "file_delta"]
+
+
+def _difference(got: str, wanted: str) -> str:
+    common = next(
+        (at for at, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b),
+        min(len(got), len(wanted)),
+    )
+    start = max(0, common - 20)
+    return (
+        f"{len(got)} characters, not {len(wanted)}; they part at {common}:"
+        f" …{got[start : common + 30]!r} and …{wanted[start : common + 30]!r}\n"
+    )

@@ -1,0 +1,168 @@
+"""The database is cut off, restarted or away: outcomes are read, not guessed, and none is lost."""
+
+import asyncio
+import time
+from typing import Literal
+
+import pytest
+
+from tests.chaos.faults import stop
+from tests.chaos.system import System
+from tests.chaos.waves import assert_whole, wave, words
+from tests.services import Direction, eventually
+
+IN_JOURNAL = "the database does not take a finished generation; it is kept in the journal"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+async def test_a_connection_that_breaks_at_commit_leaves_one_turn(
+    postgres_system: System, where: Literal["before", "after"]
+) -> None:
+    system = postgres_system
+    before = await system.model_stats()
+    readers = await wave(system, 4, "demo-words-40-pace-30")
+    await asyncio.gather(*(reader.wrote(len(words(32))) for reader in readers))
+    traps = []
+    for worker in system.workers:
+        link = worker.database_link
+        assert link is not None
+        cut = link.cut_before if where == "before" else link.cut_after
+        # Every commit until all answers are whole, so those of the results are among them.
+        traps.append(cut(b"COMMIT", Direction.UP, times=1_000))
+    for reader in readers:
+        await reader.wrote(len(words(40)))
+    await asyncio.sleep(0.3)
+    for worker in system.workers:
+        assert worker.database_link is not None
+        worker.database_link.traps.clear()
+    assert sum(trap.sprung for trap in traps) >= 4
+    for reader in readers:
+        await assert_whole(system, reader, words(40))
+        assert (await system.resource(reader.generation_id))["usage"]["output_tokens"] == 40
+    assert (await system.model_stats())["requests"] == before["requests"] + 4
+
+
+async def test_while_the_database_is_away_tokens_go_on_and_only_the_end_waits(
+    postgres_system: System,
+) -> None:
+    system = postgres_system
+    assert system.postgres is not None
+    readers = await wave(system, 4, "demo-words-60-pace-20")
+    assert len(await system.in_flight()) == 4
+    shown = [len(reader.text) for reader in readers]
+    await stop(system.postgres)
+    try:
+        # Longer than a lease, and beyond the end of every answer.
+        for reader in readers:
+            await reader.until(lambda one: one.text == words(60), 10.0)
+            assert reader.end is None
+        assert shown < [len(reader.text) for reader in readers]
+        await eventually(
+            lambda: sum(one.output.count(IN_JOURNAL) for one in system.workers) >= 4, within=15.0
+        )
+    finally:
+        system.postgres.start()
+    for reader in readers:
+        await assert_whole(system, reader, words(60), within=20)
+        assert reader.connections == 1, reader.tale()
+
+
+async def test_a_commit_that_arrives_after_a_newer_claim_changes_nothing(
+    postgres_system: System,
+) -> None:
+    """Held on its way for longer than the lease, then delivered while the next attempt runs."""
+    system = postgres_system
+    [reader] = await wave(system, 1, "demo-words-40-pace-20")
+    worker = await system.holder(reader.generation_id)
+    link = worker.database_link
+    assert link is not None
+    await reader.wrote(len(words(35)))
+    link.black_hole(Direction.UP)
+    await reader.until(lambda one: bool(one.resets) and bool(one.text), 10.0)
+    assert link.counts.held
+    link.heal()
+    await asyncio.sleep(0.5)
+    assert (await system.in_flight()).keys() == {reader.generation_id}
+    assert [role for role, _, _ in await system.turns(reader.generation_id)] == ["user"]
+    await assert_whole(system, reader, words(40), attempt=2)
+
+
+@pytest.mark.long
+async def test_what_a_killed_worker_had_journalled_is_committed_by_the_next(
+    postgres_system: System,
+) -> None:
+    system = postgres_system
+    assert system.postgres is not None
+    [reader] = await wave(system, 1, "demo-words-30-pace-30")
+    worker = await system.holder(reader.generation_id)
+    await stop(system.postgres)
+    try:
+        await eventually(lambda: IN_JOURNAL in worker.output, within=20.0)
+        worker.kill()
+    finally:
+        system.postgres.start()
+    before = await system.model_stats()
+    # At once: the fence refuses the record if the generation has begun anew.
+    await worker.start()
+    await reader.finished(15)
+    ended = await system.resource(reader.generation_id)
+    assert ended["state"] == "completed"
+    assert reader.text == ended["output"]["text"] == words(30)
+    assert len(await system.turns(reader.generation_id)) == 2
+    if ended["attempt"] == 1:
+        assert (await system.model_stats())["requests"] == before["requests"]
+
+
+@pytest.mark.long
+async def test_a_crashing_database_loses_no_generation_and_resets_no_reader(
+    postgres_system: System,
+) -> None:
+    system = postgres_system
+    assert system.postgres is not None
+    readers = await wave(system, 6, "demo-words-70-pace-20")
+    pids = {system.postgres.pid}
+    for _ in range(2):
+        assert await system.in_flight()
+        system.postgres.restart()
+        pids.add(system.postgres.pid)
+        await asyncio.sleep(0.5)
+    assert len(pids) == 3
+    for reader in readers:
+        await assert_whole(system, reader, words(70), within=20)
+
+
+@pytest.mark.long
+async def test_a_database_that_is_away_beyond_the_lease_makes_nobody_lost(
+    postgres_system: System,
+) -> None:
+    """Nobody could beat; so nobody is judged until all had a whole lease of contact."""
+    system = postgres_system
+    assert system.postgres is not None
+    readers = await wave(system, 4, "demo-words-120-pace-20")
+    began = time.monotonic()
+    await stop(system.postgres)
+    try:
+        await asyncio.sleep(2 * system.lease)
+    finally:
+        system.postgres.start()
+    assert time.monotonic() - began > 2 * system.lease
+    assert len(await system.in_flight()) == 4
+    for reader in readers:
+        await assert_whole(system, reader, words(120), within=20)
+
+
+@pytest.mark.long
+async def test_a_frozen_link_to_the_database_is_bounded(postgres_system: System) -> None:
+    system = postgres_system
+    readers = await wave(system, 4, "demo-words-30-pace-30")
+    for one in (*system.relays, *system.workers):
+        assert one.database_link is not None
+        one.database_link.black_hole()
+    await asyncio.sleep(4.0)
+    for one in (*system.relays, *system.workers):
+        assert one.database_link is not None
+        assert one.database_link.counts.held
+        one.database_link.abort()
+        one.database_link.heal()
+    for reader in readers:
+        await assert_whole(system, reader, words(30), within=25)

@@ -1,0 +1,41 @@
+"""The table of faults in docs/operations.md names tests that exist, and which are long."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TABLE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"(\*?)`(test_\w+)`(\*?)", TABLE)
+LONG = re.compile(r"@pytest\.mark\.long\n(?:@.+\n|    .+\n|\)\n)*(?:async )?def (test_\w+)")
+
+
+def suite_of(folder: Path) -> dict[str, str]:
+    """Each test's name and the text of its file."""
+    texts = [path.read_text(encoding="utf-8") for path in folder.rglob("test_*.py")]
+    return {name: text for text in texts for name in re.findall(r"def (test_\w+)", text)}
+
+
+def test_every_test_that_the_table_names_exists() -> None:
+    assert len(NAMED) > 40
+    assert {name for _, name, _ in NAMED} <= suite_of(ROOT / "tests").keys()
+    for file in re.findall(r"`(test_\w+\.py)`", TABLE):
+        assert list((ROOT / "tests").rglob(file)), file
+
+
+def test_every_test_of_a_fault_is_in_the_table() -> None:
+    suite = [path for path in Path(__file__).parent.glob("test_*.py") if path.name not in ABOUT]
+    tests = {name for path in suite for name in re.findall(r"def (test_\w+)", path.read_text())}
+    assert tests <= {name for _, name, _ in NAMED}
+
+
+@pytest.mark.parametrize("italic", [True, False])
+def test_the_table_says_what_only_make_chaos_runs(italic: bool) -> None:
+    suite = suite_of(Path(__file__).parent)
+    for before, name, after in NAMED:
+        if name in suite and (before == after == "*") is italic:
+            assert (name in LONG.findall(suite[name])) is italic, name
+
+
+ABOUT = {"test_history.py", Path(__file__).name}

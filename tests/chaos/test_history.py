@@ -1,0 +1,158 @@
+"""The checker sees what it is there for: each rule, broken on purpose, is named."""
+
+import json
+from typing import Any, cast
+
+import aiohttp
+import pytest
+
+from tests.chaos.history import Asked, Disturbance, Truth, violations
+from tests.chaos.reader import Reader, Seen
+from tests.relay.heard import Heard, heard
+
+ID = "gen_1"
+
+
+def event(id_: str, name: str, **data: Any) -> Heard:
+    [made] = heard([f"id: {id_}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()])
+    return made
+
+
+def status(attempt: int = 1, seq: int = 1) -> Heard:
+    return event(f"{attempt}.{seq}.0", "status", state="running", attempt=attempt)
+
+
+def resource(state: str = "completed", text: str = "Hello you", **more: Any) -> dict[str, Any]:
+    output = {"text": text} if text else None
+    return {"state": state, "attempt": 1, "output": output, "error": None, **more}
+
+
+def end(id_: str, state: str = "completed") -> Heard:
+    return event(id_, state, generation={"state": state, "output": {"characters": 9}})
+
+
+WHOLE = [
+    status(),
+    event("1.2.6", "token", text="Hello "),
+    event("1.3.9", "token", text="you"),
+    end("1.4.9"),
+]
+TURNS = [("user", "Hi", False), ("assistant", "Hello you", False)]
+
+
+def told(events: list[Heard]) -> Reader:
+    # It never connects.
+    reader = Reader(cast(aiohttp.ClientSession, None), lambda: "", ID)
+    reader.seen = [Seen(float(at), 1, one) for at, one in enumerate(events)]
+    return reader
+
+
+def broken(
+    events: list[Heard] | None = None,
+    *,
+    truth: Truth | None = None,
+    struck: list[Disturbance] | None = None,
+    **asked: Any,
+) -> set[str]:
+    one = Asked(ID, "demo", 0.0, **asked)
+    one.readers = [told(WHOLE if events is None else events)]
+    truth = truth or Truth(resource(), TURNS, WHOLE, WHOLE)
+    return {found.rule for found in violations(one, truth, struck or [], max_attempts=2)}
+
+
+def test_a_history_without_fault_breaks_nothing() -> None:
+    merged = [WHOLE[0], event("1.3.9", "token", text="Hello you"), WHOLE[3]]
+    queued = event("0.1.0", "status", state="queued", attempt=0)
+    for events in (WHOLE, merged, [queued, *WHOLE]):
+        assert broken(events, text="Hello you") == set()
+
+
+def test_a_gap_a_duplicate_and_a_wrong_order_are_seen() -> None:
+    gap = "no gap and no duplicate in the text"
+    assert gap in broken([WHOLE[0], WHOLE[2], WHOLE[3]])
+    assert "ids rise" in broken([*WHOLE[:2], WHOLE[1], *WHOLE[2:]])
+    assert gap in broken([WHOLE[0], WHOLE[2], WHOLE[1], WHOLE[3]])
+    assert "nothing follows the end" in broken([*WHOLE, WHOLE[3]])
+
+
+def test_a_text_that_is_not_the_committed_one_is_seen() -> None:
+    other = [WHOLE[0], event("1.2.6", "token", text="Hullo "), *WHOLE[2:]]
+    assert {
+        "a reader's text is the committed text",
+        "a reader's events are the replay's",
+    } <= broken(other)
+    assert "a completed answer is whole" in broken(text="Hello you all")
+
+
+def test_a_second_turn_and_a_missing_one_are_seen() -> None:
+    twice = Truth(resource(text="Hello youHello you"), [*TURNS, TURNS[1]], WHOLE, WHOLE)
+    assert "at most one assistant turn a generation" in broken(truth=twice)
+    missing = Truth(resource(text=""), TURNS[:1], WHOLE, WHOLE)
+    assert "completed means that the row is there" in broken(truth=missing)
+
+
+def test_a_replay_that_differs_is_seen() -> None:
+    rebuilt = [status(), event("1.2.8", "token", text="Hello yo"), *WHOLE[2:]]
+    found = broken(truth=Truth(resource(), TURNS, WHOLE, rebuilt))
+    assert "SQL alone gives the same events as the log" in found
+
+
+def test_a_reader_without_an_end_and_a_generation_without_one_are_seen() -> None:
+    assert "every reader sees the end" in broken(WHOLE[:3])
+    stuck = Truth(resource("running", ""), TURNS[:1], [], [])
+    assert "every accepted generation ends" in broken(truth=stuck)
+
+
+def test_an_end_without_a_reason_is_seen() -> None:
+    def failed(code: str, attempt: int = 1) -> Truth:
+        turns = [TURNS[0], ("assistant", "Hello you", True)]
+        row = resource("failed", error={"code": code}, attempt=attempt)
+        whole = [*WHOLE[:3], end("1.4.9", "failed")]
+        return Truth(row, turns, whole, whole)
+
+    without = "ends completed unless there is a reason"
+    assert without in broken(truth=failed("timeout"))
+    assert without in broken(truth=failed("model_error"))
+    assert without not in broken(truth=failed("model_error"), fails_with=frozenset({"model_error"}))
+    assert "worker_lost only after the last attempt" in broken(truth=failed("worker_lost"))
+    assert "an upstream's fault is never completed" in broken(fails_with=frozenset({"model_error"}))
+
+
+def second_attempt(reason: str = "worker_lost") -> list[Heard]:
+    return [
+        event("2.1.0", "reset", reason=reason, attempt=2),
+        status(2, 2),
+        event("2.3.9", "token", text="Hello you"),
+        end("2.4.9"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "excuse"),
+    [("worker_lost", "loses_worker"), ("handed_over", "loses_worker")],
+)
+def test_a_newer_attempt_needs_a_lost_worker(reason: str, excuse: str) -> None:
+    anew = second_attempt(reason)
+    truth = Truth(resource(attempt=2), TURNS, anew, anew)
+    rule = "no reset where nothing was lost"
+    events = [*WHOLE[:2], *anew]
+    assert broken(events, truth=truth) == {rule}
+    early = Disturbance("worker killed", -9.0, -8.0, 1, "", loses_worker=True)
+    lost = Disturbance("worker killed", 1.0, 2.0, 1, "", **{excuse: True})
+    assert broken(events, truth=truth, struck=[early]) == {rule}
+    assert broken(events, truth=truth, struck=[lost]) == set()
+    assert "a newer attempt begins with a reset" in broken(
+        [*WHOLE[:2], *anew[1:]], truth=truth, struck=[lost]
+    )
+
+
+def test_a_lost_log_needs_lost_data_and_an_unknown_cursor_has_no_excuse() -> None:
+    lost = Disturbance("Redis lost", 0.0, 1.0, 1, "", loses_data=True)
+
+    def reset(reason: str) -> list[Heard]:
+        return [*WHOLE[:2], event("1.0.0", "reset", reason=reason, attempt=1), *WHOLE]
+
+    rule = "no reset where nothing was lost"
+    assert broken(reset("log_lost")) == {rule}
+    assert broken(reset("log_lost"), struck=[lost]) == set()
+    assert broken(reset("unknown_cursor"), struck=[lost]) == {rule}

@@ -1,0 +1,191 @@
+"""Many generations, many readers, and faults by chance: no promise is broken, whatever comes.
+
+`CHAOS_SEED`, `CHAOS_GENERATIONS` and `CHAOS_FAULTS` choose the run; its seed and figures are
+printed. The history is checked by `tests/chaos/history.py`.
+"""
+
+import asyncio
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+
+from jobs import keys
+from tests.chaos.conftest import MAX_ATTEMPTS, Start
+from tests.chaos.faults import FAULTS, Fault, strike
+from tests.chaos.history import Asked, Disturbance, Truth, Violation, violations
+from tests.chaos.leaks import assert_nothing_left, take_census
+from tests.chaos.load import Load
+from tests.chaos.reader import Reader
+from tests.chaos.system import System
+from tests.relay.heard import Heard
+from tests.services import eventually
+
+SETTLE_SECONDS = 60.0
+
+
+Tell = Callable[[str], None]
+
+
+@pytest.fixture
+def tell(capfd: pytest.CaptureFixture[str]) -> Tell:
+    """Writes past pytest's capture: the figures of a run are its proof."""
+
+    def write(text: str) -> None:
+        with capfd.disabled():
+            sys.stdout.write(f"\n{text}\n")
+            sys.stdout.flush()
+
+    return write
+
+
+def seed_of_run() -> int:
+    """The seed that was asked for, else a new one."""
+    return int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 31))
+
+
+async def plague(
+    system: System, faults: Sequence[Fault], times: int, rng: random.Random
+) -> list[Disturbance]:
+    """So many of these faults, one after the other; each kind once before any comes twice."""
+    struck: list[Disturbance] = []
+    bag: list[Fault] = []
+    while len(struck) < times:
+        bag = bag or rng.sample(faults, len(faults))
+        struck.append(await strike(system, bag.pop(), rng))
+        await asyncio.sleep(rng.uniform(0.0, 0.6))
+    return struck
+
+
+async def replayed(system: System, asked: Asked) -> list[Heard]:
+    """What a reader is told that comes when all is over."""
+    reader = system.read(asked.id, name="replay")
+    await reader.finished(within=20)
+    return reader.numbered
+
+
+async def truth_of(system: System, asked: Asked) -> Truth:
+    """What the system says of it now; its log in Redis is gone afterwards."""
+    resource = await system.resource(asked.id)
+    turns = await system.turns(asked.id)
+    if resource["state"] in ("queued", "running"):
+        return Truth(resource, turns, [], [])
+    from_log = await replayed(system, asked)
+    system.redis.command("DEL", keys.log(asked.id))
+    return Truth(resource, turns, from_log, await replayed(system, asked))
+
+
+async def judged(
+    system: System, asked: Iterable[Asked], disturbances: Sequence[Disturbance]
+) -> list[Violation]:
+    """Every rule that is broken."""
+    gate = asyncio.Semaphore(20)
+
+    async def judge(one: Asked) -> list[Violation]:
+        async with gate:
+            truth = await truth_of(system, one)
+        return violations(one, truth, disturbances, max_attempts=MAX_ATTEMPTS)
+
+    found = await asyncio.gather(*(judge(one) for one in asked))
+    return [violation for one in found for violation in one]
+
+
+async def run(
+    system: System, seed: int, generations: int, faults: int, at_once: int, tell: Tell
+) -> None:
+    """The whole run and its judgement; AssertionError with everything that was broken."""
+    rng = random.Random(seed)
+    system.rng.seed(rng.random())
+    new = await take_census(system)
+    load = Load(system, random.Random(rng.random()), at_once)
+    began = time.monotonic()
+    asking = asyncio.create_task(load.run())
+    wanted = [one for one in FAULTS if system.postgres is not None or not one.needs_postgres]
+    places = {
+        place: [one for one in wanted if one.where == place] for place in ("process", "service")
+    }
+    share = {place: round(faults * len(kinds) / len(wanted)) for place, kinds in places.items()}
+    try:
+        struck = await asyncio.gather(
+            *(
+                plague(system, kinds, share[place], random.Random(rng.random()))
+                for place, kinds in places.items()
+            )
+        )
+        await eventually(lambda: len(load.asked) >= generations, within=600, every=0.2)
+        load.stopping = True
+        await asking
+    except BaseException:
+        asking.cancel()
+        await load.abandon()
+        raise
+    disturbances = sorted((one for some in struck for one in some), key=lambda one: one.began)
+    await load.over(SETTLE_SECONDS)
+    broken = await judged(system, load.asked, disturbances)
+    tell(figures(seed, load, disturbances, time.monotonic() - began, await states(system, load)))
+    if broken:
+        raise AssertionError(report(seed, broken, disturbances))
+    assert load.counts["late"] == 0, f"seed {seed}: {load.counts['late']} readers never ended"
+    assert len(load.asked) >= generations
+    assert len(disturbances) >= faults - 1
+    assert all(one.in_flight for one in disturbances)
+    await assert_nothing_left(system, new)
+
+
+async def states(system: System, load: Load) -> Counter[str]:
+    """How the generations ended, failures by their code."""
+    ids = {one.id for one in load.asked}
+    rows = await system.rows("SELECT id, state, error_code, attempt FROM generations")
+    counted = Counter(code or state for id_, state, code, _ in rows if id_ in ids)
+    counted["begun anew"] = sum(attempt > 1 for id_, _, _, attempt in rows if id_ in ids)
+    return counted
+
+
+def figures(
+    seed: int, load: Load, struck: Sequence[Disturbance], seconds: float, ended: Counter[str]
+) -> str:
+    """What was done, and what became of it."""
+    readers: list[Reader] = [reader for one in load.asked for reader in one.readers]
+    kinds = Counter(one.fault for one in struck)
+    hit = sorted(one.in_flight for one in struck)
+    resets = Counter(seen.event.data["reason"] for one in readers for seen in one.resets)
+    return "\n".join(
+        (
+            f"chaos: seed {seed}, {seconds:.0f} s",
+            f"  {len(load.asked)} generations: {dict(ended.most_common())}",
+            f"  {len(readers)} readers, {sum(one.connections for one in readers)} connections,"
+            f" {sum(len(one.seen) for one in readers)} events, resets {dict(resets)},"
+            f" {dict(load.counts)}",
+            f"  {len(struck)} faults, each with {hit[0]} to {hit[-1]} generations running"
+            f" (median {hit[len(hit) // 2]}): {dict(kinds.most_common())}",
+        )
+    )
+
+
+def report(seed: int, broken: Sequence[Violation], struck: Sequence[Disturbance]) -> str:
+    """What was broken, and what had been done."""
+    rules = Counter(one.rule for one in broken)
+    shown = "\n\n".join(map(str, broken[:6]))
+    faults = "\n".join(
+        f"  {one.began:.2f} to {one.ended:.2f} {one.fault}, {one.in_flight} running: {one.evidence}"
+        for one in struck
+    )
+    return f"CHAOS_SEED={seed}: {dict(rules)}\n\n{shown}\n\nfaults:\n{faults}"
+
+
+@pytest.mark.timeout(120)
+async def test_a_short_random_run_breaks_no_promise(system: System, tell: Tell) -> None:
+    await run(system, seed_of_run(), generations=24, faults=8, at_once=8, tell=tell)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+async def test_a_long_random_run_breaks_no_promise(start_system: Start, tell: Tell) -> None:
+    system = await start_system(postgres=True, workers=3)
+    generations = int(os.environ.get("CHAOS_GENERATIONS", "240"))
+    faults = int(os.environ.get("CHAOS_FAULTS", "115"))
+    await run(system, seed_of_run(), generations, faults, at_once=16, tell=tell)

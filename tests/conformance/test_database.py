@@ -1,0 +1,233 @@
+"""What a transaction, a snapshot and the clock promise on both databases."""
+
+import asyncio
+import random
+import time
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs import database_engines
+from jobs.database import Database, UniqueViolation, now_ms
+from jobs.errors import Unavailable
+from tests.services import free_port
+
+ADD = text("INSERT INTO conversations (id, owner, created_at) VALUES (:id, 'ann', 0)")
+COUNT = text("SELECT count(*) FROM conversations")
+READ = text("SELECT created_at FROM conversations WHERE id = 'c'")
+SET = text("UPDATE conversations SET created_at = :n WHERE id = 'c'")
+
+
+async def present(db: Database, row: str) -> bool:
+    found = text("SELECT 1 FROM conversations WHERE id = :id")
+    return bool(await db.fetch(found, {"id": row}))
+
+
+async def test_the_clock_counts_milliseconds_since_the_epoch(db: Database) -> None:
+    before = time.time() * 1000
+    now = (await db.fetch(select(now_ms())))[0][0]
+    after = time.time() * 1000
+    assert isinstance(now, int)
+    assert before - 2 <= now <= after + 2
+
+
+async def test_the_clock_never_steps_back(db: Database) -> None:
+    times = [(await db.fetch(select(now_ms())))[0][0] for _ in range(200)]
+    assert times == sorted(times)
+
+
+async def test_a_read_is_one_snapshot(db: Database) -> None:
+    async with db.read() as connection:
+        assert (await connection.execute(COUNT)).scalar() == 0
+        await db.write_one(ADD, {"id": "c"})
+        assert (await connection.execute(COUNT)).scalar() == 0
+    assert (await db.fetch(COUNT))[0][0] == 1
+
+
+async def test_a_reader_does_not_wait_for_a_writer(db: Database) -> None:
+    async def write(connection: AsyncConnection) -> None:
+        await connection.execute(ADD, {"id": "c"})
+        async with asyncio.timeout(2):
+            assert (await db.fetch(COUNT))[0][0] == 0
+            async with db.read() as reader:
+                assert (await reader.execute(COUNT)).scalar() == 0
+
+    await db.write(write)
+
+
+async def test_an_error_in_a_write_stores_nothing(db: Database) -> None:
+    async def fail(connection: AsyncConnection) -> None:
+        await connection.execute(ADD, {"id": "c"})
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        await db.write(fail)
+    assert not await present(db, "c")
+
+
+async def test_a_constraint_that_holds_already_is_a_unique_violation(db: Database) -> None:
+    await db.write_one(ADD, {"id": "c"})
+
+    async def add(connection: AsyncConnection) -> None:
+        await connection.execute(ADD, {"id": "c"})
+
+    with pytest.raises(UniqueViolation):
+        await db.write(add)
+    with pytest.raises(UniqueViolation):
+        await db.write_one(ADD, {"id": "c"})
+
+
+async def test_sixty_updates_that_read_first_lose_none(db: Database) -> None:
+    await db.write_one(ADD, {"id": "c"})
+    lock = text(READ.text + (" FOR UPDATE" if db.dialect == "postgresql" else ""))
+
+    async def increment(connection: AsyncConnection) -> None:
+        value = (await connection.execute(lock)).scalar()
+        assert value is not None
+        await connection.execute(SET, {"n": value + 1})
+
+    await asyncio.gather(*(db.write(increment) for _ in range(60)))
+    assert (await db.fetch(READ))[0][0] == 60
+
+
+async def test_two_openings_of_one_database_lose_no_update(db: Database, database_url: str) -> None:
+    await db.write_one(ADD, {"id": "c"})
+    bump = text("UPDATE conversations SET created_at = created_at + 1 WHERE id = 'c'")
+
+    async def increment(connection: AsyncConnection) -> None:
+        await connection.execute(READ)
+        await connection.execute(bump)
+
+    async with Database.open(database_url) as other:
+        await asyncio.gather(*(one.write(increment) for _ in range(15) for one in (db, other)))
+    assert (await db.fetch(READ))[0][0] == 30
+
+
+async def test_a_deadlock_is_run_again(db: Database) -> None:
+    for row in ("a", "b"):
+        await db.write_one(ADD, {"id": row})
+    bump = text("UPDATE conversations SET created_at = created_at + 1 WHERE id = :id")
+    first = {name: asyncio.Event() for name in ("ab", "ba")}
+
+    async def cross(connection: AsyncConnection, order: str, other: str) -> None:
+        await connection.execute(bump, {"id": order[0]})
+        first[order].set()
+        if db.dialect == "postgresql":
+            await first[other].wait()
+        await connection.execute(bump, {"id": order[1]})
+
+    await asyncio.gather(
+        db.write(lambda connection: cross(connection, "ab", "ba")),
+        db.write(lambda connection: cross(connection, "ba", "ab")),
+    )
+    rows = await db.fetch(text("SELECT created_at FROM conversations ORDER BY id"))
+    assert [row[0] for row in rows] == [2, 2]
+
+
+async def test_a_cancelled_writer_is_told_only_when_the_outcome_is_known(db: Database) -> None:
+    """At whatever point the cancellation falls: the row is there, and nothing goes on after."""
+    chance = random.Random(7)
+    cancelled = 0
+    for number in range(60):
+        ended = False
+
+        async def add(connection: AsyncConnection, row: str = f"c{number}") -> None:
+            nonlocal ended
+            await connection.execute(ADD, {"id": row})
+            ended = True
+
+        task = asyncio.create_task(db.write(add))
+        for _ in range(chance.randrange(12)):
+            await asyncio.sleep(0)
+        await asyncio.sleep(chance.random() * 0.001)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            cancelled += 1
+        # Cancelled before it began is the one case without a row; then nothing ever ran.
+        assert await present(db, f"c{number}") == ended
+    assert cancelled > 5
+
+
+async def test_a_writer_cancelled_twice_still_waits_for_the_end(db: Database) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def add(connection: AsyncConnection) -> None:
+        reached.set()
+        await go_on.wait()
+        await connection.execute(ADD, {"id": "c"})
+
+    task = asyncio.create_task(db.write(add))
+    await reached.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await present(db, "c")
+
+
+async def test_a_cancelled_reader_leaves_no_connection_behind(db: Database) -> None:
+    chance = random.Random(3)
+
+    async def read() -> None:
+        async with db.read() as connection:
+            await connection.execute(COUNT)
+
+    for number in range(60):
+        task = asyncio.create_task(db.fetch(COUNT) if number % 2 else read())
+        await asyncio.sleep(chance.random() * 0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(db.fetch(COUNT) for _ in range(40)))
+
+
+async def test_a_refused_connection_is_unavailable() -> None:
+    url = f"postgresql+asyncpg://postgres@127.0.0.1:{free_port()}/nowhere"
+    async with Database.open(url) as db:
+        with pytest.raises(Unavailable):
+            await db.fetch(COUNT)
+        with pytest.raises(Unavailable):
+            async with db.read() as connection:
+                await connection.execute(COUNT)
+
+
+async def test_a_locked_sqlite_is_unavailable_after_its_time(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_engines, "BUSY_SECONDS", 0.05)
+    async with Database.open(sqlite_url) as holder, Database.open(sqlite_url) as other:
+
+        async def hold(connection: AsyncConnection) -> None:
+            await connection.execute(ADD, {"id": "c"})
+            with pytest.raises(Unavailable):
+                await other.write_one(ADD, {"id": "d"})
+
+        await holder.write(hold)
+        await other.write_one(ADD, {"id": "d"})
+        assert await present(holder, "d")
+
+
+async def test_a_missing_table_is_a_defect_and_not_an_absence(db: Database) -> None:
+    with pytest.raises(Exception, match="nowhere") as raised:
+        await db.fetch(text("SELECT * FROM nowhere"))
+    assert not isinstance(raised.value, Unavailable)
+
+
+async def test_sqlite_is_opened_as_promised(sqlite_url: str) -> None:
+    async with Database.open(sqlite_url) as db:
+        wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+        async def pragmas(connection: AsyncConnection) -> dict[str, object]:
+            return {
+                name: (await connection.execute(text(f"PRAGMA {name}"))).scalar() for name in wanted
+            }
+
+        assert await db.write(pragmas) == wanted
+        async with db.read() as connection:
+            assert await pragmas(connection) == wanted

@@ -1,0 +1,110 @@
+"""What nobody is working on is found, each kind by its own question, and no more than asked for."""
+
+import asyncio
+
+from jobs.generation import State
+from jobs.store.claims import hand_over
+from jobs.store.leftovers import expire_overdue, find_lost, find_unenqueued
+from jobs.store.reads import read_replay_source
+from tests.conformance.acts import LEASE, Acts
+
+
+async def test_the_lost_are_the_handed_over_and_those_of_silent_workers(acts: Acts) -> None:
+    running, given, silent, unknown = [
+        (await acts.accept(restartable=number != 2)).generation.id for number in range(4)
+    ]
+    await acts.claimed(running)
+    await acts.claimed(given)
+    await acts.claimed(silent, 0, await acts.worker("wrk_2"))
+    await acts.claimed(unknown, 0, "wrk_never_registered")
+    await hand_over(acts.db, given, 1)
+    await acts.silence("wrk_2", LEASE + 1)
+    lost = await find_lost(acts.db, LEASE, 10)
+    assert [(one.id, one.attempt, one.handed_over, one.restartable) for one in lost] == [
+        (given, 1, True, True),
+        (silent, 1, False, False),
+        (unknown, 1, False, True),
+    ]
+    assert [one.id for one in await find_lost(acts.db, LEASE, 2)] == [given, silent]
+    assert [one.id for one in await find_lost(acts.db, LEASE * 10, 10)] == [given, unknown]
+
+
+async def test_a_lost_one_tells_how_often_it_was_lost(acts: Acts) -> None:
+    one = (await acts.accept()).generation.id
+    await acts.claimed(one)
+    for attempt in (1, 2):
+        await acts.silence("wrk_1", LEASE + 1)
+        lost = await find_lost(acts.db, LEASE, 10)
+        assert [(each.attempt, each.lost_attempts) for each in lost] == [(attempt, attempt - 1)]
+        await acts.worker("wrk_1")
+        await acts.silence("wrk_1", LEASE + 1)
+        await acts.claimed(one, attempt)
+
+
+async def test_the_unenqueued_are_active_queued_and_not_overdue(acts: Acts) -> None:
+    overdue = await acts.accept(expires=10)
+    first, second, started = [await acts.accept() for _ in range(3)]
+    await acts.accept(conversation_id=first.generation.conversation_id, on_active="queue")
+    await acts.claimed(started.generation.id)
+    await acts.elapse(20)
+    await acts.accept()
+    expected = [first.generation.id, second.generation.id]
+    assert await find_unenqueued(acts.db, 5, 10) == expected
+    assert await find_unenqueued(acts.db, 5, 1) == expected[:1]
+    assert overdue.generation.id not in await find_unenqueued(acts.db, 0, 10)
+
+
+async def test_the_overdue_expire_with_a_reason_and_the_event_0_2_0(acts: Acts) -> None:
+    late = await acts.accept(expires=10)
+    started = await acts.accept(expires=10)
+    await acts.claimed(started.generation.id)
+    timely = await acts.accept(expires=60)
+    await acts.elapse(20)
+    ended = await expire_overdue(acts.db, 10)
+    assert [one.generation.id for one in ended] == [late.generation.id]
+    assert ended[0].generation.state is State.EXPIRED
+    assert ended[0].generation.error is not None
+    assert ended[0].generation.error.code == "not_started"
+    source = await read_replay_source(acts.db, late.generation.id)
+    assert (source.generation, source.last_seq, source.last_offset) == (ended[0].generation, 2, 0)
+    assert await expire_overdue(acts.db, 10) == []
+    assert (await acts.claim(timely.generation.id)) is not None
+
+
+async def test_after_a_month_none_of_a_backlog_runs(acts: Acts) -> None:
+    backlog = [(await acts.accept()).generation.id for _ in range(7)]
+    await acts.elapse(30 * 86_400)
+    assert await find_unenqueued(acts.db, 0, 100) == []
+    assert [await acts.claim(one) for one in backlog] == [None] * 7
+    counts = [len(await expire_overdue(acts.db, 3)) for _ in range(4)]
+    assert counts == [3, 3, 1, 0]
+
+
+async def test_two_rescuers_expire_each_row_once(acts: Acts) -> None:
+    for _ in range(8):
+        await acts.accept(expires=1)
+    await acts.elapse(5)
+    found = await asyncio.gather(*(expire_overdue(acts.db, 10) for _ in range(3)))
+    ids = [one.generation.id for each in found for one in each]
+    assert len(ids) == len(set(ids)) == 8
+
+
+async def test_the_overdue_of_an_unavailable_model_have_failed(acts: Acts) -> None:
+    await acts.accept(expires=1)
+    await acts.elapse(5)
+    ended = await expire_overdue(acts.db, 10, unavailable_models={"m"})
+    assert ended[0].generation.state is State.FAILED
+    assert ended[0].generation.error is not None
+    assert ended[0].generation.error.code == "model_unavailable"
+
+
+async def test_an_expiry_promotes_the_next_that_is_in_time(acts: Acts) -> None:
+    late = await acts.accept(expires=10)
+    line = {"conversation_id": late.generation.conversation_id, "on_active": "queue"}
+    also_late = await acts.accept(expires=10, **line)  # type: ignore[arg-type]
+    timely = await acts.accept(expires=60, **line)  # type: ignore[arg-type]
+    await acts.elapse(20)
+    ended = await expire_overdue(acts.db, 10)
+    assert {one.generation.id for one in ended} == {late.generation.id, also_late.generation.id}
+    assert [one.promoted for one in ended if one.promoted] == [timely.generation.id]
+    assert await acts.claim(timely.generation.id) is not None

@@ -1,0 +1,108 @@
+"""A statement on SQLite costs one hop to its thread, and gives the same rows as ever."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.sqlite_driver import OneHopConnection, OneHopCursor, connect
+
+NUMBERS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
+)
+
+
+@pytest.fixture
+async def connection(tmp_path: Path) -> AsyncIterator[OneHopConnection]:
+    connection = connect(str(tmp_path / "driver.db"), isolation_level=None, check_same_thread=False)
+    async with connection:
+        yield connection
+
+
+@pytest.fixture
+def hops(connection: OneHopConnection, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The functions that were run in the connection's thread."""
+    made: list[str] = []
+    run = connection.run
+
+    async def noted(function: Any, *arguments: Any) -> Any:
+        made.append(function.__name__)
+        return await run(function, *arguments)
+
+    monkeypatch.setattr(connection, "run", noted)
+    return made
+
+
+async def counting(connection: OneHopConnection, count: int) -> OneHopCursor:
+    cursor = await connection.cursor().__aenter__()
+    return await cursor.execute(NUMBERS, (count,))
+
+
+async def test_few_rows_come_along_with_their_statement(
+    connection: OneHopConnection, hops: list[str]
+) -> None:
+    cursor = await counting(connection, 99)
+    assert await cursor.fetchall() == [(number,) for number in range(1, 100)]
+    await cursor.close()
+    assert hops == ["start_statement"]
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+async def test_all_rows_are_given_in_order_however_they_are_fetched(
+    connection: OneHopConnection, count: int
+) -> None:
+    expected = [(number,) for number in range(1, count + 1)]
+    assert await (await counting(connection, count)).fetchall() == expected
+    for size in (1, 7, 100, 1000):
+        cursor = await counting(connection, count)
+        found = []
+        while rows := await cursor.fetchmany(size):
+            assert len(rows) <= size
+            found += rows
+        assert found == expected
+        assert await cursor.fetchone() is None
+    cursor = await counting(connection, count)
+    first = await cursor.fetchone()
+    assert [first, *await cursor.fetchall()] == expected
+
+
+async def test_a_cursor_with_more_to_give_is_closed_in_its_thread(
+    connection: OneHopConnection, hops: list[str]
+) -> None:
+    cursor = await counting(connection, 250)
+    await cursor.close()
+    await cursor.close()
+    assert hops == ["start_statement", "close"]
+    assert await cursor.fetchall() == []
+
+
+async def test_a_cursor_without_a_statement_has_nothing(connection: OneHopConnection) -> None:
+    cursor = connection.cursor()
+    assert (cursor.description, cursor.rowcount, cursor.lastrowid) == (None, -1, None)
+    assert await cursor.fetchall() == []
+    await cursor.close()
+
+
+async def test_writes_tell_how_many_rows_they_wrote(connection: OneHopConnection) -> None:
+    cursor = connection.cursor()
+    await cursor.execute("CREATE TABLE t (i INTEGER PRIMARY KEY)")
+    await cursor.executemany("INSERT INTO t VALUES (?)", [(1,), (2,), (3,)])
+    assert cursor.rowcount == 3
+    await cursor.execute("UPDATE t SET i = i + 10 WHERE i > 1 RETURNING i")
+    assert sorted(await cursor.fetchall()) == [(12,), (13,)]
+    assert cursor.rowcount == 2
+
+
+async def test_a_rollback_without_a_transaction_costs_nothing(
+    connection: OneHopConnection,
+) -> None:
+    await connection.rollback()
+    cursor = connection.cursor()
+    await cursor.execute("CREATE TABLE t (i)")
+    await cursor.execute("BEGIN")
+    await cursor.execute("INSERT INTO t VALUES (1)")
+    await connection.rollback()
+    assert not connection.in_transaction
+    await cursor.execute("SELECT * FROM t")
+    assert await cursor.fetchall() == []

@@ -1,0 +1,1 @@
+"""Tests of the house itself: its services, its rules and its files."""

@@ -1,0 +1,44 @@
+"""A log in memory under a real publisher: held or failing at will, for what only timing shows."""
+
+import asyncio
+from collections.abc import Sequence
+
+from jobs.publisher import Publisher
+from jobs.stream_log import Append, Appended, Outcome, StreamLog
+from tests.services import eventually
+
+
+class Scripted(StreamLog):
+    """Keeps when it was asked for what; waits at the gate, and fails while it has an error."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.at: list[float] = []
+        self.calls: list[list[Append]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._tails: dict[tuple[str, int], int] = {}
+
+    async def append(self, appends: Sequence[Append]) -> list[Appended]:
+        """Takes everything that it is given, in order."""
+        self.at.append(asyncio.get_running_loop().time())
+        self.calls.append(list(appends))
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return [self._append(one) for one in appends]
+
+    def _append(self, one: Append) -> Appended:
+        log = (one.generation_id, one.attempt)
+        last = one.first + len(one.frames) - 1 if one.frames else 0
+        self._tails[log] = max(self._tails.get(log, 0), last)
+        return Appended(Outcome.APPLIED, one.attempt, self._tails[log])
+
+    async def called(self, times: int) -> None:
+        """Returns once it was asked so often."""
+        await eventually(lambda: len(self.calls) >= times)
+
+
+def over(scripted: Scripted, flush_ms: float = 15) -> Publisher:
+    """A publisher that writes to this log."""
+    return Publisher(scripted, flush_ms=flush_ms, ttl_ms=1000, running_ttl_ms=60_000)

@@ -1,0 +1,173 @@
+"""Frames are exact bytes, and past tokens merge without changing anything that a reader sees."""
+
+import json
+from itertools import groupby
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.cursor import Cursor
+from jobs.events import (
+    Event,
+    FileDelta,
+    Heartbeat,
+    Idle,
+    Notice,
+    Reset,
+    Status,
+    frame,
+    frame_cursor,
+    is_token,
+    merge_tokens,
+    retry_frame,
+    terminal_frame,
+    token_frame,
+    token_text,
+    unnumbered_frame,
+)
+from jobs.generation import FileChange, SkillChoice, State, encode
+from tests.jobs.log_rig import ended
+
+# All that a model may write: no surrogates, no U+0000 (protocol §1), and what parsers trip over.
+AWKWARD = (
+    '"\\/\b\t\n\r\x0b\x0c\x1b\x1c\x1d\x1e\x1f\x7f\x85\u2028\u2029\ufeff\ufffd'
+    "'{}[]:,é\u0301\U0001f600\U0001f469\u200d\U0001f467"
+)
+texts = st.text(
+    st.one_of(
+        st.sampled_from(AWKWARD),
+        st.characters(exclude_categories=["Cs"], exclude_characters="\x00"),
+    )
+)
+
+
+def parse(stream: bytes) -> list[dict[str, str]]:
+    """The events of a stream by the rules of the EventSource specification, strictly LF."""
+    assert b"\r" not in stream
+    assert stream.endswith(b"\n\n") or not stream
+    events = []
+    for block in stream.decode().split("\n\n")[:-1]:
+        fields = [line.split(": ", 1) for line in block.split("\n")]
+        assert len({name for name, _ in fields}) == len(fields), "a field twice"
+        events.append(dict(fields))
+    return events
+
+
+def test_a_token_frame_is_these_bytes() -> None:
+    assert token_frame(Cursor(1, 2, 9), 'He said "no"') == (
+        b'id: 1.2.9\nevent: token\ndata: {"text":"He said \\"no\\""}\n\n'
+    )
+
+
+def test_a_status_frame_is_these_bytes() -> None:
+    data = encode(Status(State.RUNNING, 1))
+    assert frame(Cursor(1, 1, 0), "status", data) == (
+        b'id: 1.1.0\nevent: status\ndata: {"state":"running","attempt":1}\n\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "data", "shown"),
+    [
+        ("file_delta", FileDelta("a.md", 3, "x"), {"path": "a.md", "at": 3, "text": "x"}),
+        (
+            "file",
+            FileChange("a.md", "write", 5, "ab"),
+            {"path": "a.md", "op": "write", "bytes": 5, "sha256": "ab"},
+        ),
+        (
+            "skill",
+            SkillChoice("cook", None, 0.25),
+            {"requested": "cook", "matched": None, "score": 0.25},
+        ),
+        ("notice", Notice("c", "m"), {"code": "c", "message": "m"}),
+        ("reset", Reset("worker_lost", 2), {"reason": "worker_lost", "attempt": 2}),
+    ],
+)
+def test_each_event_carries_the_fields_of_the_protocol(
+    event: Event, data: msgspec.Struct, shown: dict[str, object]
+) -> None:
+    [told] = parse(frame(Cursor(1, 2, 3), event, encode(data)))
+    assert (told["id"], told["event"], json.loads(told["data"])) == ("1.2.3", event, shown)
+
+
+def test_events_without_an_id_move_no_cursor() -> None:
+    heartbeat = Heartbeat(State.RUNNING, 2, 7, "alive", 1.5)
+    assert unnumbered_frame("heartbeat", heartbeat) == (
+        b"event: heartbeat\ndata: "
+        b'{"state":"running","attempt":2,"seq":7,"worker":"alive","silent_seconds":1.5}\n\n'
+    )
+    assert unnumbered_frame("idle", Idle(State.QUEUED, 90.0)) == (
+        b'event: idle\ndata: {"state":"queued","silent_seconds":90.0}\n\n'
+    )
+    assert retry_frame(1234) == b"retry: 1234\n\n"
+
+
+def test_a_terminal_frame_is_named_after_the_state_and_leaves_the_text_out() -> None:
+    [told] = parse(terminal_frame(Cursor(1, 9, 5), ended(text="a b c")))
+    assert (told["id"], told["event"]) == ("1.9.5", "completed")
+    generation = json.loads(told["data"])["generation"]
+    assert "text" not in generation["output"]
+    assert generation["output"]["characters"] == 5
+    assert generation["error"] is None
+
+
+@settings(deadline=None)
+@given(texts)
+def test_any_text_makes_one_line_by_any_rule_and_comes_back(text: str) -> None:
+    one = token_frame(Cursor(3, 4, 5), text)
+    # Libraries that read lines as text end one at U+2028, U+0085 or a file separator too.
+    assert len(one.decode().splitlines()) == 4
+    [told] = parse(one)
+    assert json.loads(told["data"]) == {"text": text}
+    assert token_text(one) == text
+    assert is_token(one)
+    assert frame_cursor(one) == Cursor(3, 4, 5)
+
+
+@settings(deadline=None)
+@given(texts, texts)
+def test_text_that_looks_like_a_frame_stays_text(before: str, after: str) -> None:
+    text = before + '\nevent: token\ndata: {"text":"x"}\n\n' + after
+    one = frame(Cursor(1, 1, 0), "notice", encode(Notice("token", text)))
+    assert not is_token(one)
+    assert len(parse(one)) == 1
+    assert token_text(token_frame(Cursor(1, 1, 9), text)) == text
+
+
+# A run of events: the text of a token, "" for an event that was not kept, None for a notice.
+runs = st.lists(st.one_of(texts.filter(bool), st.just(""), st.none()), max_size=30)
+
+
+def frames_of(run: list[str | None]) -> list[bytes]:
+    frames, offset = [], 0
+    for seq, text in enumerate(run, 1):
+        offset += len(text or "")
+        cursor = Cursor(1, seq, offset)
+        if text is None:
+            frames.append(frame(cursor, "notice", encode(Notice("n", f"{seq}"))))
+        else:
+            frames.append(token_frame(cursor, text) if text else b"")
+    return frames
+
+
+@settings(deadline=None)
+@given(runs)
+def test_merging_joins_neighbouring_tokens_and_nothing_else(run: list[str | None]) -> None:
+    frames = frames_of(run)
+    merged = list(merge_tokens(frames))
+    # What is to come: each stretch of tokens as one event, under the id of its last.
+    wanted: list[tuple[str, str, str]] = []
+    for kind, stretch in groupby(frames, lambda one: bool(one) and is_token(one)):
+        members = list(stretch)
+        if kind:
+            text = "".join(map(token_text, members))
+            wanted.append((str(frame_cursor(members[-1])), "token", text))
+        else:
+            wanted += [(str(frame_cursor(one)), "notice", "") for one in members if one]
+    told = parse(b"".join(merged))
+    assert [
+        (one["id"], one["event"], json.loads(one["data"]).get("text", "")) for one in told
+    ] == wanted

@@ -1,0 +1,158 @@
+"""The end of an attempt: committed once or refused by the fence, and never left without an end."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobs.errors import Unavailable
+from jobs.finish import Ending, journal_record, journalled_outcome, unstorable
+from jobs.generation import Failure, Generation, SkillChoice, State, Usage
+from jobs.journal import Journal, JournalWriteFailed
+from jobs.publisher import open_publisher
+from jobs.store import commits
+from jobs.store.claims import Claimed, claim, register_worker
+from jobs.store.commits import Outcome, PersonaChange
+from tests.jobs.at_work import Work, at_work, names_of, text_of
+
+OUTCOME = Outcome(
+    state=State.COMPLETED,
+    text="ChidÉ 🎉",
+    timeline=b"\x00\xff timeline",
+    last_seq=3,
+    last_offset=7,
+    finish_reason="stop",
+    usage=Usage(5, 7),
+    skills=(SkillChoice("x", None, 0.25),),
+    change=PersonaChange(
+        written={"a.md": "É"}, deleted=("b.md",), skills=("s",), derived={"card": {"n": 1}}
+    ),
+)
+
+
+@pytest.fixture
+async def work(redis_url: str, database_url: str, tmp_path: Path) -> AsyncIterator[Work]:
+    """A place of work over each of the databases, without a worker."""
+    async with at_work(redis_url, database_url, tmp_path) as work:
+        yield work
+
+
+@pytest.fixture
+async def ending(work: Work) -> AsyncIterator[Ending]:
+    """What ends generations, with its own journal."""
+    with Journal.open(Path(work.settings.relay_journal_dir)) as journal:
+        async with open_publisher(
+            work.stream_log, flush_ms=15, ttl_seconds=60, lease_seconds=10
+        ) as publisher:
+            yield Ending(work.db, publisher, work.signals, work.queue, journal)
+
+
+async def claimed(work: Work) -> tuple[Generation, Claimed]:
+    """A generation that `wrk_1` has claimed."""
+    generation = await work.store("Hello")
+    await register_worker(work.db, "wrk_1", 1)
+    mine = await claim(work.db, generation.id, 0, "wrk_1", lease_seconds=10)
+    assert mine is not None
+    return generation, mine
+
+
+def completed(text: str, **fields: Any) -> Outcome:
+    """An outcome with this text."""
+    return msgspec.structs.replace(
+        OUTCOME, text=text, last_offset=len(text), change=None, skills=(), **fields
+    )
+
+
+async def test_a_commit_that_the_fence_refuses_tells_nobody_and_leaves_no_turn(
+    work: Work, ending: Ending
+) -> None:
+    generation, mine = await claimed(work)
+    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log.append_text("late")
+    await work.sql("UPDATE generations SET attempt = 2")
+    assert not await ending.finish(attempt_log, completed("late"))
+    await ending.publisher.drain(1)
+    assert "completed" not in names_of(await work.log(generation))
+    assert [role for role, _, _ in await work.turns(generation)] == ["user"]
+    assert (await work.read(generation)).state is State.RUNNING
+
+
+async def test_an_outcome_that_the_database_refuses_for_itself_ends_as_failed(
+    work: Work,
+    ending: Ending,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    generation, mine = await claimed(work)
+    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log.append_text("kept")
+
+    monkeypatch.setattr(commits, "_keep_answer", _refusing_once(commits._keep_answer))
+    assert await ending.finish(attempt_log, completed("kept"))
+    ended = await work.read(generation)
+    assert ended.error is not None
+    assert (ended.state, ended.error.code) == (State.FAILED, "internal_error")
+    assert ended.output is not None
+    assert ended.output.text == "kept" == text_of(await work.told(generation))
+    assert "no column can hold this" in caplog.text
+
+
+def _refusing_once(real: Any) -> Any:
+    refused = False
+
+    async def keep(*arguments: Any) -> Any:
+        nonlocal refused
+        if not refused:
+            refused = True
+            raise ValueError("no column can hold this")
+        return await real(*arguments)
+
+    return keep
+
+
+async def test_a_journal_that_is_full_keeps_the_end_in_memory(
+    work: Work,
+    ending: Ending,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    generation, mine = await claimed(work)
+    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log.append_text("kept")
+
+    def full(*_: Any) -> None:
+        raise JournalWriteFailed(ending.journal.path, OSError(28, "No space left on device"))
+
+    tries = 0
+    real = commits.commit
+
+    async def away_at_first(*arguments: Any, **named: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise Unavailable("the database")
+        return await real(*arguments, **named)
+
+    monkeypatch.setattr(ending.journal, "append", full)
+    monkeypatch.setattr("jobs.finish.commit", away_at_first)
+    monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.001)
+    assert await ending.finish(attempt_log, completed("kept"))
+    assert (await work.read(generation)).state is State.COMPLETED
+    assert "it is kept in memory" in caplog.text
+    assert ending.journal.stats()["total"] == 0
+
+
+def test_an_outcome_survives_the_journal() -> None:
+    record = journal_record("gen_1", 2, OUTCOME)
+    assert (record.event_id, record.generation_id, record.attempt) == ("gen_1:2", "gen_1", 2)
+    assert journalled_outcome(record) == OUTCOME
+    assert journalled_outcome(journal_record("gen_1", 2, unstorable(OUTCOME))) == Outcome(
+        state=State.FAILED,
+        text=OUTCOME.text,
+        timeline=OUTCOME.timeline,
+        last_seq=3,
+        last_offset=7,
+        error=Failure("internal_error", "the result could not be stored", True),
+    )

@@ -1,0 +1,172 @@
+"""Which logs the publisher writes and keeps alive: from their start to end, fence or hand-over."""
+
+import asyncio
+
+import pytest
+
+from jobs import keys, publisher
+from jobs.events import Notice, token_text
+from tests.jobs.log_rig import NAME, Rig, ended, open_rig
+from tests.jobs.scripted_log import Scripted, over
+from tests.services import eventually
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every flush count as dear: the next one waits as long as flush_ms allows."""
+    monkeypatch.setattr(publisher, "SHARE_OF_A_CORE", 1e-9)
+
+
+async def commands(rig: Rig) -> dict[str, int]:
+    """How often each command ran since the last time, scripts' own commands included."""
+    stats = await rig.redis.info("commandstats")
+    await rig.redis.config_resetstat()
+    return {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
+
+
+async def test_an_ended_log_keeps_its_own_time_to_live_and_is_let_go(redis_url: str) -> None:
+    async with open_rig(redis_url, ttl_seconds=7, lease_seconds=50) as rig:
+        log = rig.start()
+        log.append_text("x")
+        assert await rig.publisher.drain(5)
+        assert 99_000 < await rig.redis.pttl(keys.log(NAME)) <= 100_000
+        log.append_terminal(ended(text="x"))
+        assert await rig.publisher.drain(5)
+        assert 6_000 < await rig.redis.pttl(keys.log(NAME)) <= 7_000
+        await commands(rig)
+        rig.publisher.touch()
+        assert await rig.publisher.drain(5)
+        assert "evalsha" not in await commands(rig)
+
+
+async def test_touching_keeps_silent_and_busy_logs_alive(redis_url: str) -> None:
+    async with open_rig(redis_url, ttl_seconds=100) as rig:
+        silent, busy = rig.start("gen_silent"), rig.start("gen_busy")
+        silent.append_text("x")
+        busy.append_text("x")
+        assert await rig.publisher.drain(5)
+        for name in ("gen_silent", "gen_busy"):
+            await rig.redis.pexpire(keys.log(name), 5_000)
+        busy.append_text("y")
+        rig.publisher.touch()
+        busy.append_text("z")
+        assert await rig.publisher.drain(5)
+        for name in ("gen_silent", "gen_busy"):
+            assert 99_000 < await rig.redis.pttl(keys.log(name)) <= 100_000
+
+
+async def test_a_newer_attempt_fences_the_writer_once(redis_url: str) -> None:
+    fenced: list[str] = []
+    async with open_rig(redis_url) as rig, open_rig(redis_url) as other:
+        log = rig.publisher.start(NAME, 1, lambda: fenced.append("fenced"))
+        log.append_text("of the first attempt")
+        assert await rig.publisher.drain(5)
+        other.start(attempt=2).append_text("of the second")
+        assert await other.publisher.drain(5)
+        log.append_text("too late")
+        log.append("notice", Notice("a", "b"))
+        assert await rig.publisher.drain(5)
+        assert fenced == ["fenced"]
+        assert log.fenced
+        log.append_text("and later")
+        log.append_terminal(ended())
+        rig.publisher.touch()
+        assert await rig.publisher.drain(5)
+        assert fenced == ["fenced"]
+        assert rig.publisher.counts.stale == 1
+        [one] = await rig.stored(attempt=2)
+        assert token_text(one) == "of the second"
+
+
+async def test_a_silent_writer_hears_of_the_fence_when_it_is_touched(redis_url: str) -> None:
+    fenced = asyncio.Event()
+    async with open_rig(redis_url) as rig, open_rig(redis_url) as other:
+        rig.publisher.start(NAME, 1, fenced.set)
+        other.start(attempt=2).append_text("x")
+        assert await other.publisher.drain(5)
+        rig.publisher.touch()
+        async with asyncio.timeout(5):
+            await fenced.wait()
+
+
+async def test_an_abandoned_log_is_not_written_any_more() -> None:
+    scripted = Scripted()
+    scripted.gate.clear()
+    link = over(scripted)
+    log = link.start(NAME, 1, lambda: None)
+    log.append_text("under way")
+    await scripted.called(1)
+    log.append_text("not sent yet")
+    link.abandon(log)
+    scripted.gate.set()
+    assert await link.drain(1)
+    log.append_text("later")
+    link.touch()
+    assert await link.drain(1)
+    assert len(scripted.calls) == 1
+    await link.stop()
+
+
+@pytest.mark.usefixtures("slow")
+async def test_abandoning_what_waited_for_a_timer_leaves_nothing_to_drain() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=60_000)
+    log = link.start(NAME, 1, lambda: None)
+    log.append_text("x")
+    assert await link.drain(1)
+    log.append_text("waits")
+    assert not await link.drain(0.01)
+    link.abandon(log)
+    assert await link.drain(1)
+    await link.stop()
+
+
+async def test_a_new_attempt_of_the_same_worker_takes_over_from_its_old_log() -> None:
+    scripted = Scripted()
+    link = over(scripted)
+    old = link.start(NAME, 1, lambda: None)
+    new = link.start(NAME, 2, lambda: None)
+    old.append_text("old")
+    new.append_text("new")
+    link.abandon(old)
+    assert await link.drain(1)
+    assert [[one.attempt for one in call] for call in scripted.calls] == [[2]]
+    await link.stop()
+
+
+async def test_draining_waits_for_what_was_appended_while_it_waits() -> None:
+    scripted = Scripted()
+    scripted.gate.clear()
+    link = over(scripted)
+    log = link.start(NAME, 1, lambda: None)
+    log.append_text("a")
+    await scripted.called(1)
+    assert not await link.drain(0.01)
+    log.append_text("b")
+    scripted.gate.set()
+    assert await link.drain(1)
+    assert not log.pending
+    await link.stop()
+
+
+async def test_a_check_of_a_whole_log_tells_where_its_tail_is(redis_url: str) -> None:
+    async with open_rig(redis_url) as rig:
+        listener = await rig.listen()
+        log = rig.start()
+        log.append_text("x")
+        assert await rig.publisher.drain(5)
+        rig.publisher.check(NAME)
+        rig.publisher.check("gen_of_another_worker")
+        await eventually(lambda: len(listener.messages) == 2)
+        tail = listener.messages[-1]
+        assert (tail.attempt, tail.first, tail.last, tail.frames) == (1, 2, 1, b"")
+
+
+async def test_stopping_ends_the_flush_under_way() -> None:
+    scripted = Scripted()
+    scripted.gate.clear()
+    link = over(scripted)
+    link.start(NAME, 1, lambda: None).append_text("x")
+    await scripted.called(1)
+    async with asyncio.timeout(1):
+        await link.stop()

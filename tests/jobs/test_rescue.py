@@ -1,0 +1,302 @@
+"""What nobody works on is found, and runs or ends: by any number of rescuers, none hasty."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.attempt_log import AttemptLog
+from jobs.errors import Unavailable
+from jobs.events import Status
+from jobs.generation import Generation, State
+from jobs.rescue import SPREAD_SECONDS, UNREADABLE_SECONDS, spread
+from jobs.store.claims import claim, register_worker
+from jobs.stream_log import Append
+from tests.jobs.at_work import Work, at_work, names_of, text_of
+from tests.services import RedisServer, eventually
+
+LEASE = 10.0
+
+
+class Clock:
+    """The rescuer's monotonic clock, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that rescuers of this test go by."""
+    clock = Clock()
+    monkeypatch.setattr("jobs.rescue.time", clock)
+    return clock
+
+
+@pytest.fixture
+async def work(redis_url: str, database_url: str, tmp_path: Path) -> AsyncIterator[Work]:
+    """A place of work over each of the databases, without a worker."""
+    async with at_work(redis_url, database_url, tmp_path, relay_lease_seconds=LEASE) as work:
+        yield work
+
+
+async def abandoned(work: Work, said: str = "t1 t2", **details: Any) -> Generation:
+    """A generation whose worker wrote this text and was lost."""
+    generation = await work.store("Hello", **details)
+    await register_worker(work.db, "wrk_lost", 1)
+    assert await claim(work.db, generation.id, 0, "wrk_lost", lease_seconds=LEASE)
+    await work.sql("UPDATE workers SET heartbeat_at = 0")
+    if said:
+        attempt_log = AttemptLog(generation.id, 1, lambda _log, _urgent: None)
+        attempt_log.append("status", Status(State.RUNNING, 1))
+        attempt_log.append_text(said)
+        frames = attempt_log.unsent()
+        await work.stream_log.append([Append(generation.id, 1, 1, frames, 60_000)])
+    return generation
+
+
+async def judge(rescuer: Any, clock: Clock) -> None:
+    """Rounds over a whole lease of contact, then the one that may judge."""
+    for _ in range(4):
+        await rescuer.round()
+        clock.now += LEASE / 3
+    await rescuer.round()
+
+
+async def test_what_was_stored_and_never_enqueued_is_started(work: Work) -> None:
+    asked = await work.store("Hello", model="demo-fast-echo")
+    await work.sql("UPDATE generations SET created_at = created_at - 3000")
+    rescuer = work.rescuer()
+    await rescuer.round()
+    await rescuer.round()
+    assert await work.queue.depth() == 1
+    assert rescuer.counts.enqueued == 1
+    await work.hire()
+    assert (await work.ended(asked)).state is State.COMPLETED
+
+
+async def test_what_was_just_stored_is_left_to_its_relay(work: Work) -> None:
+    await work.store("Hello")
+    await work.rescuer().round()
+    assert await work.queue.depth() == 0
+
+
+async def test_what_is_overdue_expires_by_a_relay_alone_and_never_runs(work: Work) -> None:
+    asked = await work.ask("Hello", expires_seconds=0.2)
+    async with work.relay_alone(relay_lease_seconds=2.0):
+        ended = await work.ended(asked, within=2.2)
+    assert (ended.state, ended.attempt, ended.output) == (State.EXPIRED, 0, None)
+    assert ended.error is not None
+    assert ended.error.code == "not_started"
+    await work.hire()
+    await work.ended(await work.ask("Another"))
+    assert [body["messages"][-1]["content"] for body in await work.requests()] == ["Another"]
+
+
+async def test_those_who_wait_behind_nobody_are_promoted_and_run_in_order(work: Work) -> None:
+    first = await work.store("Hello 1", model="demo-fast-echo")
+    for number in (2, 3):
+        await work.store(
+            f"Hello {number}", model="demo-fast-echo",
+            conversation_id=first.conversation_id, on_active="queue",
+        )  # fmt: skip
+    # As after a hand in the database: nobody holds the place.
+    await work.sql("UPDATE generations SET state = 'cancelled', active = false WHERE id = :id",
+                   id=first.id)  # fmt: skip
+    rescuer = work.rescuer()
+    await rescuer.round()
+    assert rescuer.counts.promoted == 1
+    await work.hire()
+
+    async def said() -> bool:
+        return [text for role, text, _ in await work.turns(first) if role == "assistant"] == [
+            "Hello 2",
+            "Hello 3",
+        ]
+
+    await eventually(said, within=10)
+
+
+async def test_a_lost_workers_generation_is_offered_again_once(work: Work, clock: Clock) -> None:
+    asked = await abandoned(work)
+    rescuer = work.rescuer()
+    await judge(rescuer, clock)
+    await rescuer.round()
+    assert rescuer.counts.offered_again == 1
+    assert await work.queue.depth() == 1
+    assert (await work.read(asked)).attempt == 1
+
+
+async def test_lost_too_often_it_ends_with_the_text_in_one_token(work: Work, clock: Clock) -> None:
+    asked = await abandoned(work, "ChidÉ 🎉")
+    rescuer = work.rescuer(relay_max_attempts=1)
+    await judge(rescuer, clock)
+    ended = await work.read(asked)
+    events = await work.told(asked)
+    assert (ended.state, ended.attempt) == (State.FAILED, 2)
+    assert ended.error is not None
+    assert (ended.error.code, ended.error.retryable) == ("worker_lost", True)
+    assert [event.name for event in events] == ["reset", "status", "token", "failed"]
+    assert str(events[-1].cursor) == "2.4.7"
+    assert text_of(events) == "ChidÉ 🎉"
+    assert text_of(await work.rebuilt(asked)) == "ChidÉ 🎉"
+    assert (await work.turns(asked))[-1] == ("assistant", "ChidÉ 🎉", True)
+
+
+async def test_one_that_may_not_begin_anew_ends_at_its_first_loss(work: Work, clock: Clock) -> None:
+    asked = await abandoned(work, restartable=False)
+    await judge(work.rescuer(), clock)
+    ended = await work.read(asked)
+    assert ended.error is not None
+    assert (ended.state, ended.error.code) == (State.FAILED, "worker_lost")
+
+
+async def test_two_rescuers_at_once_are_harmless(work: Work, clock: Clock) -> None:
+    lost = [await abandoned(work, f"text {number}") for number in range(6)]
+    first, second = (work.rescuer(relay_max_attempts=1) for _ in range(2))
+    for _ in range(4):
+        await asyncio.gather(first.round(), second.round())
+        clock.now += LEASE / 3
+    await asyncio.gather(first.round(), second.round())
+    await asyncio.gather(first.round(), second.round())
+    assert first.counts.ended_lost + second.counts.ended_lost == 6
+    for number, one in enumerate(lost):
+        ended = await work.read(one)
+        assert ended.output is not None
+        assert (ended.state, ended.output.text) == (State.FAILED, f"text {number}")
+        assert len(await work.turns(one)) == 2
+        assert names_of(await work.told(one)) == ["reset", "status", "token", "failed"]
+
+
+async def test_an_attempt_that_wrote_nothing_leaves_the_text_of_the_one_before(
+    work: Work, clock: Clock
+) -> None:
+    asked = await abandoned(work, "t1 t2")
+    # A rescuer that died between its claim and its first word.
+    assert await claim(work.db, asked.id, 1, "wrk_gone", lease_seconds=LEASE)
+    await judge(work.rescuer(), clock)
+    ended = await work.read(asked)
+    assert (ended.state, ended.attempt) == (State.FAILED, 3)
+    assert ended.output is not None
+    assert ended.output.text == "t1 t2"
+
+
+async def test_nobody_is_judged_before_a_whole_lease_of_contact(work: Work, clock: Clock) -> None:
+    await abandoned(work)
+    rescuer = work.rescuer()
+    for _ in range(3):
+        await rescuer.round()
+        clock.now += LEASE / 3 - 0.01
+    await rescuer.round()
+    assert rescuer.counts.offered_again == 0
+    clock.now += 0.04
+    await rescuer.round()
+    assert rescuer.counts.offered_again == 1
+
+
+async def test_a_database_that_was_away_begins_the_lease_of_contact_anew(
+    work: Work, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await abandoned(work)
+    rescuer = work.rescuer()
+    for _ in range(3):
+        await rescuer.round()
+        clock.now += LEASE / 3
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("the database")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.rescue.expire_overdue", away)
+        await rescuer.round()
+    clock.now += LEASE / 3
+    await rescuer.round()
+    assert rescuer.counts.offered_again == 0
+    await judge(rescuer, clock)
+    assert rescuer.counts.offered_again == 1
+
+
+async def test_a_rescuer_that_stood_still_itself_judges_nobody(work: Work, clock: Clock) -> None:
+    await abandoned(work)
+    rescuer = work.rescuer()
+    await rescuer.round()
+    clock.now += 10 * LEASE
+    await rescuer.round()
+    assert rescuer.counts.offered_again == 0
+    await judge(rescuer, clock)
+    assert rescuer.counts.offered_again == 1
+
+
+async def test_a_duty_that_fails_keeps_no_other_from_being_done(
+    work: Work, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = await work.store("Hello", expires_seconds=0.001)
+    await abandoned(work)
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("jobs.rescue.promote_waiting", broken)
+    rescuer = work.rescuer()
+    await judge(rescuer, clock)
+    assert (await work.read(asked)).state is State.EXPIRED
+    assert rescuer.counts.offered_again == 1
+    assert rescuer.counts.failures == 5
+    # Said loudly, but not in every round.
+    assert caplog.text.count("a rescuer's duty failed") == 1
+    clock.now += 60
+    await rescuer.round()
+    assert caplog.text.count("a rescuer's duty failed") == 2
+
+
+async def test_a_log_that_can_not_be_read_is_waited_for_and_then_given_up(
+    start_redis: Callable[..., RedisServer], sqlite_url: str, tmp_path: Path, clock: Clock
+) -> None:
+    redis = start_redis()
+    async with at_work(redis.url, sqlite_url, tmp_path, relay_lease_seconds=LEASE) as work:
+        first, second = await abandoned(work, "one"), await abandoned(work, "two")
+        rescuer = work.rescuer(relay_max_attempts=1)
+        for _ in range(3):
+            await rescuer.round()
+            clock.now += LEASE / 3
+        redis.kill()
+        clock.now += 0.1
+        await rescuer.round()
+        assert (await work.read(first)).state is State.RUNNING
+        for _ in range(3):
+            clock.now += UNREADABLE_SECONDS / 3 + 0.1
+            await rescuer.round()
+        for one in (first, second):
+            ended = await work.read(one)
+            assert (ended.state, ended.output) == (State.FAILED, None)
+
+
+async def test_what_redis_does_not_take_is_offered_in_the_next_round(
+    start_redis: Callable[..., RedisServer], sqlite_url: str, tmp_path: Path, clock: Clock
+) -> None:
+    redis = start_redis()
+    async with at_work(redis.url, sqlite_url, tmp_path, relay_lease_seconds=LEASE) as work:
+        for number in range(3):
+            await work.store(f"Hello {number}")
+        await abandoned(work)
+        await work.sql("UPDATE generations SET created_at = created_at - 3000")
+        redis.kill()
+        rescuer = work.rescuer()
+        await judge(rescuer, clock)
+        assert (rescuer.counts.enqueued, rescuer.counts.offered_again) == (0, 0)
+        redis.restart(keep_data=False)
+        await rescuer.round()
+        assert (rescuer.counts.enqueued, rescuer.counts.offered_again) == (3, 1)
+        assert await work.queue.depth() == 4
+
+
+def test_much_work_is_spread_over_three_seconds_and_little_is_not() -> None:
+    assert max(spread(1) for _ in range(200)) <= 0.05
+    many = [spread(1000) for _ in range(500)]
+    assert SPREAD_SECONDS * 0.9 < max(many) <= SPREAD_SECONDS == 3.0
+    assert min(many) < 0.3

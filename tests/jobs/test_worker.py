@@ -1,0 +1,212 @@
+"""How a worker picks up, how much at once, how soon, and what a generation costs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from jobs import keys
+from jobs.generation import Generation, State
+from tests.jobs.at_work import Work, at_work
+from tests.services import eventually
+
+SILENT = "demo-fast-tokens-9-silent-after-3"
+
+
+@pytest.fixture
+async def work(redis_url: str, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Work]:
+    """A place of work, without a worker yet."""
+    async with at_work(redis_url, sqlite_url, tmp_path) as work:
+        yield work
+
+
+async def running(work: Work) -> int:
+    """How many generations run, by the rows."""
+    [(count,)] = await work.sql("SELECT count(*) FROM generations WHERE state = 'running'")
+    return int(count)
+
+
+async def has_running(work: Work, count: int) -> None:
+    """Returns once so many run."""
+
+    async def so_many() -> bool:
+        return await running(work) == count
+
+    await eventually(so_many)
+
+
+@pytest.mark.parametrize("places", [1, 3])
+async def test_a_worker_runs_no_more_than_its_places_and_leaves_the_rest_to_others(
+    work: Work, places: int
+) -> None:
+    await work.hire(relay_max_jobs=places)
+    asked = [await work.store(f"Hello {number}", model=SILENT) for number in range(5)]
+    await asyncio.gather(*(work.queue.enqueue(one.id, 0) for one in asked))
+    await has_running(work, places)
+    # Woken in vain it is still full, and what it may not run stands in the queue.
+    for _ in range(20):
+        await work.redis.publish(keys.QUEUE, b"")
+    assert await running(work) == places
+
+    async def waiting(jobs: int) -> None:
+        async def wait() -> bool:
+            return await work.queue.depth() == jobs
+
+        await eventually(wait)
+
+    await waiting(5 - places)
+    await work.hire()
+    await has_running(work, 5)
+    await waiting(0)
+    assert {row[0] for row in await work.sql("SELECT attempt FROM generations")} == {1}
+
+
+async def test_a_place_that_becomes_free_is_taken_at_once(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without the poll, only a wake brings the next one.
+    monkeypatch.setattr("jobs.worker.POLL_SECONDS", 30.0)
+    await work.hire(relay_max_jobs=2)
+    asked = [await work.ask(f"Hello {number}", model="demo-fast-words-3") for number in range(15)]
+    for one in asked:
+        assert (await work.ended(one, within=10)).attempt == 1
+
+
+async def test_a_start_waits_for_no_poll(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.worker.POLL_SECONDS", 30.0)
+    await work.hire()
+
+    async def is_listening() -> bool:
+        [(_, count)] = await work.redis.pubsub_numsub(keys.QUEUE)
+        return int(count) == 1
+
+    await eventually(is_listening)
+    for number in range(5):
+        asked = await work.ask(f"Hello {number}", model="demo-fast-words-3")
+        assert (await work.ended(asked, within=2)).state is State.COMPLETED
+
+
+async def test_a_wake_that_was_lost_costs_no_more_than_a_poll(work: Work) -> None:
+    await work.hire()
+    await has_running(work, 0)
+    asked = await work.store("Hello")
+    # As by a relay whose second message was lost: in the queue, and nobody was woken.
+    await work.queue.enqueue(asked.id, 0, defer_seconds=0.001)
+    assert (await work.ended(asked, within=3)).state is State.COMPLETED
+
+
+async def test_jobs_stuck_at_the_head_of_the_queue_keep_nobody_from_the_rest(work: Work) -> None:
+    # As a worker leaves them that died in mid-claim.
+    for number in range(60):
+        await work.queue.enqueue(f"gen_stuck_{number}", 0)
+        await work.redis.set(f"arq:in-progress:gen_stuck_{number}:0", b"1", px=30_000)
+    await work.hire(relay_max_jobs=1)
+    asked = await work.ask("Hello")
+    assert (await work.ended(asked, within=2)).state is State.COMPLETED
+    assert await work.queue.depth() == 60
+
+
+async def test_a_job_that_nobody_can_read_is_dropped_and_said(
+    work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    await work.hire()
+    await work.redis.set("arq:job:foreign", b"\x80\x04no json")
+    await work.redis.zadd(keys.QUEUE, {"foreign": 1})
+    asked = await work.ask("Hello")
+    assert (await work.ended(asked)).state is State.COMPLETED
+
+    async def is_empty() -> bool:
+        return await work.queue.depth() == 0
+
+    await eventually(is_empty)
+    assert "an unreadable job is dropped" in caplog.text
+
+
+@contextmanager
+def statements_about(ids: set[str]) -> Iterator[list[str]]:
+    """Every statement of this process that names one of these ids."""
+    seen: list[str] = []
+
+    def note(_c: Any, _u: Any, statement: str, parameters: Any, *_: Any) -> None:
+        named = parameters if isinstance(parameters, list) else [parameters]
+        if any(not ids.isdisjoint(map(str, one)) for one in named):
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def cost(work: Work, model: str) -> list[str]:
+    """The statements that running such a generation takes."""
+    asked: Generation = await work.store("Hello", model=model)
+    with statements_about({asked.id, asked.conversation_id}) as seen:
+        await work.queue.enqueue(asked.id, 0)
+        await work.told(asked, within=20)
+    return seen
+
+
+async def test_a_generation_costs_the_same_statements_however_long_it_is(work: Work) -> None:
+    await work.hire()
+    short = await cost(work, "demo-fast-tokens-2")
+    long = await cost(work, "demo-tokens-2000-2000")
+    assert short == long
+    # A claim, the history, and the commit: the end, the turn, the next in line.
+    assert len(short) == 5
+
+
+async def test_a_hundred_generations_beat_as_one(work: Work) -> None:
+    await work.hire()
+    asked = [await work.store(f"Hello {number}", model=SILENT) for number in range(30)]
+    await asyncio.gather(*(work.queue.enqueue(one.id, 0) for one in asked))
+    await has_running(work, 30)
+    [(worker_id,)] = await work.sql("SELECT id FROM workers")
+    with statements_about({worker_id}) as seen:
+        before = await work.sql("SELECT heartbeat_at FROM workers")
+
+        async def has_beaten() -> bool:
+            return await work.sql("SELECT heartbeat_at FROM workers") != before
+
+        await eventually(has_beaten)
+    assert len(seen) <= 4
+    with statements_about({one.id for one in asked}) as named:
+        again = await work.sql("SELECT heartbeat_at FROM workers")
+
+        async def has_beaten_again() -> bool:
+            return await work.sql("SELECT heartbeat_at FROM workers") != again
+
+        await eventually(has_beaten_again)
+    assert named == []
+
+
+async def test_no_task_is_made_for_a_token(work: Work) -> None:
+    await work.hire()
+    made = 0
+
+    def count(loop: asyncio.AbstractEventLoop, work: Any, **details: Any) -> asyncio.Task[Any]:
+        nonlocal made
+        made += 1
+        return asyncio.Task(work, loop=loop, **details)
+
+    async def made_for(model: str) -> int:
+        nonlocal made
+        asked = await work.store("Hello", model=model)
+        made = 0
+        await work.queue.enqueue(asked.id, 0)
+        await work.told(asked, within=20)
+        return made
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(count)
+    try:
+        few, many = await made_for("demo-fast-tokens-20"), await made_for("demo-fast-tokens-4000")
+    finally:
+        loop.set_task_factory(None)
+    assert many - few < 400

@@ -1,0 +1,140 @@
+"""Several workers of one machine, a journal each; and nothing that one left is forgotten."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.errors import Unavailable
+from jobs.finish import Ending, journal_record
+from jobs.generation import Generation, State
+from jobs.journal import Journal, JournalDamaged, JournalRecord, verify
+from jobs.publisher import open_publisher
+from jobs.store.claims import claim, register_worker
+from jobs.store.commits import Outcome, commit
+from jobs.worker_journals import open_own_journal, replay_journals
+from tests.jobs.at_work import Work, at_work
+from tests.services import eventually
+
+
+@pytest.fixture
+async def work(redis_url: str, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Work]:
+    """A place of work, without a worker."""
+    async with at_work(redis_url, sqlite_url, tmp_path) as work:
+        yield work
+
+
+async def left_in(work: Work, place: Path, said: str) -> Generation:
+    """A generation whose worker died after it had journalled this end of it."""
+    generation = await work.store("Hello")
+    await register_worker(work.db, "wrk_dead", 1)
+    assert await claim(work.db, generation.id, 0, "wrk_dead", lease_seconds=10)
+    outcome = Outcome(
+        state=State.COMPLETED, text=said, timeline=b"t", last_seq=3, last_offset=len(said)
+    )
+    with Journal.open(place) as journal:
+        journal.append(journal_record(generation.id, 1, outcome))
+    return generation
+
+
+async def replayed(work: Work, directory: Path) -> None:
+    """The replay that a worker does at its start."""
+    with open_own_journal(directory, "always") as journal:
+        async with open_publisher(
+            work.stream_log, flush_ms=15, ttl_seconds=60, lease_seconds=10
+        ) as publisher:
+            ending = Ending(work.db, publisher, work.signals, work.queue, journal)
+            await replay_journals(ending, directory, "always")
+
+
+def test_each_gets_the_first_place_that_nobody_holds(tmp_path: Path) -> None:
+    with (
+        open_own_journal(tmp_path, "off") as first,
+        open_own_journal(tmp_path, "off") as second,
+    ):
+        with open_own_journal(tmp_path, "off") as third:
+            assert [one.path.parent for one in (first, second, third)] == [
+                tmp_path,
+                tmp_path / "2",
+                tmp_path / "3",
+            ]
+        with open_own_journal(tmp_path, "off") as again:
+            assert again.path.parent == tmp_path / "3"
+
+
+def test_a_damaged_place_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(b"not a record\n")
+    with pytest.raises(JournalDamaged), open_own_journal(tmp_path, "always"):
+        pass
+
+
+async def test_what_others_left_is_replayed_and_what_they_hold_is_not(
+    work: Work, tmp_path: Path
+) -> None:
+    directory = tmp_path / "journals"
+    mine = await left_in(work, directory, "mine")
+    second = await left_in(work, directory / "2", "second")
+    third = await left_in(work, directory / "3", "third")
+    tenth = await left_in(work, directory / "10", "tenth")
+    with Journal.open(directory / "3") as held:
+        await replayed(work, directory)
+        assert held.stats()["pending"] == 1
+    for one, said in ((mine, "mine"), (second, "second"), (tenth, "tenth")):
+        ended = await work.read(one)
+        assert ended.output is not None
+        assert (ended.state, ended.output.text) == (State.COMPLETED, said)
+    assert (await work.read(third)).state is State.RUNNING
+
+
+async def test_a_record_is_refused_by_the_fence_of_its_attempt(work: Work, tmp_path: Path) -> None:
+    left = await left_in(work, tmp_path / "journals", "late")
+    await work.sql("UPDATE generations SET attempt = 2")
+    await replayed(work, tmp_path / "journals")
+    assert (await work.read(left)).state is State.RUNNING
+    with Journal.inspect(tmp_path / "journals") as view:
+        assert view.outcome(f"{left.id}:1") == "refused"
+
+
+async def test_a_damaged_neighbour_and_a_foreign_record_are_said_and_left(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "journals"
+    (directory / "2").mkdir(parents=True)
+    (directory / "2" / "journal.jsonl").write_bytes(b"not a record\n")
+    foreign = JournalRecord(
+        event_id="gen_x:1", generation_id="gen_x", attempt=1, written_at="now", payload={"a": 1}
+    )
+    with Journal.open(directory / "3") as journal:
+        journal.append(foreign)
+    left = await left_in(work, directory / "3", "kept")
+    await replayed(work, directory)
+    assert (await work.read(left)).state is State.COMPLETED
+    assert verify(directory / "3").stats["pending"] == 1
+    assert "a journal left behind can't be read" in caplog.text
+    assert "a journal record can't be replayed" in caplog.text
+
+
+async def test_while_the_database_is_away_the_replay_waits(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = await left_in(work, tmp_path / "journals", "kept")
+    monkeypatch.setattr("jobs.worker_journals.AGAIN_SECONDS", 0.001)
+    tries = 0
+    is_back = asyncio.Event()
+
+    async def sometimes(*arguments: Any, **named: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if not is_back.is_set():
+            raise Unavailable("the database")
+        return await commit(*arguments, **named)
+
+    monkeypatch.setattr("jobs.worker_journals.commit", sometimes)
+    replaying = asyncio.create_task(replayed(work, tmp_path / "journals"))
+    await eventually(lambda: tries > 3)
+    assert (await work.read(left)).state is State.RUNNING
+    is_back.set()
+    await replaying
+    assert (await work.read(left)).state is State.COMPLETED

@@ -1,0 +1,1 @@
+"""The relay: its edge, its streams and its commands."""

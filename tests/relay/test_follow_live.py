@@ -1,0 +1,436 @@
+"""Live readers: nothing lost, doubled or out of order, whatever happens to the announcements."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from jobs import keys
+from jobs.attempt_log import AttemptLog
+from jobs.cursor import Cursor
+from jobs.database import Database
+from jobs.errors import Unavailable
+from jobs.events import Notice
+from jobs.generation import State
+from jobs.store.reads import read_stream_row
+from jobs.stream_log import PAGE, Message
+from relay import follow, past
+from relay.held import HELD_BYTES
+from relay.past import Past
+from tests.relay.heard import assert_is_the_rest, heard, text_of
+from tests.relay.stage import Author, Reader, ReadingSide, authoring, reading_side
+from tests.services import DelayingProxy, RedisServer, eventually
+
+
+@pytest.fixture
+async def author(migrated_url: str, redis_url: str) -> AsyncIterator[Author]:
+    """Who writes."""
+    async with authoring(migrated_url, redis_url) as author:
+        yield author
+
+
+@pytest.fixture
+async def side(migrated_url: str, redis_url: str, author: Author) -> AsyncIterator[ReadingSide]:
+    """Who reads."""
+    async with reading_side(migrated_url, redis_url) as side:
+        yield side
+
+
+async def write_fast(author: Author, log: AttemptLog, events: int) -> None:
+    """Writes so many events, a notice among every ten, as fast as Redis takes them."""
+    for number in range(events):
+        if number % 10 == 9:
+            log.append("notice", Notice("n", str(number)))
+        else:
+            log.append_text(f"tøken {number} 🎉 ")
+        await author.flush()
+
+
+async def test_joins_at_random_moments_of_a_fast_writer_lose_double_and_disorder_nothing(
+    author: Author, side: ReadingSide, migrated_url: str, redis_url: str
+) -> None:
+    log = await author.running()
+    chance = random.Random(7)
+    readers: list[tuple[Reader, Cursor | None]] = []
+    async with reading_side(migrated_url, redis_url) as other:
+
+        async def join() -> None:
+            for _ in range(200):
+                cursor: Cursor | None = None
+                if readers and chance.random() < 0.6:
+                    seen = chance.choice(readers)[0].events
+                    cursor = chance.choice(seen).cursor if seen else None
+                one = chance.choice((side, other)).reader(log.generation_id, cursor)
+                readers.append(((await one.join()).start(), cursor))
+                await asyncio.sleep(chance.random() / 300)
+
+        await asyncio.gather(write_fast(author, log, 500), join())
+        joined_live = log.seq
+        await author.end(log)
+        whole = await author.log_of(log)
+        for reader, cursor in readers:
+            assert_is_the_rest(await reader.finish(), whole, cursor)
+    assert joined_live == 501
+    assert len(readers) == 200
+
+
+async def test_a_killed_pubsub_link_leaves_no_gap_no_double_and_no_reset(
+    author: Author, side: ReadingSide, redis_server: RedisServer
+) -> None:
+    log = await author.running()
+    readers = [await side.joined(log.generation_id) for _ in range(20)]
+
+    async def kill() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0.05)
+            redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
+
+    await asyncio.gather(write_fast(author, log, 400), kill())
+    await author.end(log)
+    whole = await author.log_of(log)
+    for reader in readers:
+        assert_is_the_rest(await reader.finish(), whole)
+    assert side.pubsub.connections > 1
+
+
+async def test_a_link_cut_for_good_and_made_anew_brings_what_was_missed(
+    author: Author, migrated_url: str, redis_url: str
+) -> None:
+    async with (
+        DelayingProxy.before(redis_url, up_ms=2, down_ms=2) as proxy,
+        reading_side(migrated_url, proxy.url(redis_url)) as side,
+    ):
+        log = await author.running()
+        log.append_text("before ")
+        await author.flush()
+        reader = await side.joined(log.generation_id)
+        await reader.hears_up_to(2)
+        proxy.refuse()
+        assert proxy.abort() > 0
+        await write_fast(author, log, 20)
+        await author.end(log)
+        proxy.heal()
+        assert_is_the_rest(await reader.finish(), await author.log_of(log))
+        assert proxy.counts.refused + proxy.counts.resets > 0
+
+
+async def test_a_slow_reader_overflows_its_inbox_and_reads_the_log(
+    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "INBOX_BYTES", 500)
+    log = await author.running()
+    reader = await side.reader(log.generation_id).join()
+    follower = reader.follower
+    events = follower.events()
+    reader.chunks.append(await anext(events))
+    largest = 0
+    for number in range(200):
+        log.append_text(f"{number} " * 5)
+        await author.flush()
+        largest = max(largest, follower._inbox_bytes)
+    assert 0 < largest <= 500
+    await author.end(log)
+    async for chunk in events:
+        reader.chunks.append(chunk)
+    follower.close()
+    assert_is_the_rest(reader.events, await author.log_of(log))
+
+
+async def test_a_readers_past_takes_bounded_memory_however_long_it_is(
+    author: Author, side: ReadingSide
+) -> None:
+    log = await author.running()
+    for number in range(12):
+        log.append_text(f"{number} 🎉" * 12_000)
+        await author.flush()
+    for number in range(3):
+        log.append("notice", Notice("long", str(number) * 100_000))
+    await author.flush()
+    running = await side.joined(log.generation_id)
+    await running.hears_up_to(log.seq)
+    await author.end(log)
+    whole = await author.log_of(log)
+    one = max(len(event.raw) for event in whole)
+    for lost in (False, True):
+        if lost:
+            await author.lose_log(log)
+        reader = Past(side.sources, log.generation_id)
+        chunks: list[bytes] = []
+        while chunk := await reader.next():
+            held = reader._held.size + len(chunk)
+            assert held <= HELD_BYTES + 2 * one < 1 << 20
+            chunks.append(chunk)
+        assert_is_the_rest(heard(chunks), whole)
+        assert len(chunks) > 10
+    assert_is_the_rest(await running.finish(), whole)
+
+
+async def test_a_past_of_several_pages_is_told_whole(author: Author, side: ReadingSide) -> None:
+    log = await author.running()
+    for _ in range(2 * PAGE):
+        log.append_text("x")
+        log.append("notice", Notice("n", "n"))
+        log.unsent()
+        if log.seq % 1000 == 0:
+            await author.flush()
+    await author.flush()
+    assert log.seq > 2 * PAGE
+    reader = await side.joined(log.generation_id)
+    await reader.hears_up_to(log.seq)
+    await author.end(log)
+    assert_is_the_rest(await reader.finish(), await author.log_of(log))
+
+
+async def test_a_reader_at_the_tail_costs_one_row_and_one_read_of_the_log(
+    author: Author, side: ReadingSide, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await author.running()
+    for _ in range(30):
+        log.append_text("x")
+        await author.flush()
+    reads = 0
+
+    async def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read_stream_row(*args, **kwargs)
+
+    monkeypatch.setattr(past, "read_stream_row", counted)
+    redis_server.command("CONFIG", "RESETSTAT")
+    reader = await side.joined(log.generation_id)
+    await reader.hears_up_to(log.seq)
+    commands = redis_server.command("INFO", "commandstats")
+    assert isinstance(commands, dict)
+    assert commands["cmdstat_xrange"]["calls"] == 1
+    assert "cmdstat_xrevrange" not in commands
+    assert reads == 1
+    # What is known already, and where the tail is, is no news.
+    reader.follower.on_message(Message(1, 4, 6, False, b"known"))
+    reader.follower.on_message(Message(1, log.seq + 1, log.seq, False, b""))
+    log.append_text("y")
+    await author.flush()
+    await reader.hears_up_to(log.seq)
+    assert reads == 1
+    reader.leave()
+
+
+async def test_an_end_that_nobody_announced_is_found_within_a_heartbeat(
+    author: Author, migrated_url: str, redis_url: str
+) -> None:
+    async with reading_side(migrated_url, redis_url, heartbeat=0.3) as side:
+        log = await author.running()
+        log.append_text("hello")
+        await author.flush()
+        readers = [await side.joined(log.generation_id) for _ in range(3)]
+        await asyncio.gather(*(reader.hears_up_to(2) for reader in readers))
+        author.publisher.abandon(log)
+        generation = await author.commit(log)
+        for reader in readers:
+            told = await reader.finish()
+            assert [one.event for one in told] == ["status", "token", "completed"]
+            assert told[-1].data["generation"]["finished_at"] == generation.finished_at
+            assert "text" not in told[-1].data["generation"]["output"]
+            assert told[-1].data["generation"]["output"]["characters"] == 5
+
+
+async def test_a_worker_that_lost_its_generation_is_not_heard_once_the_row_says_so(
+    author: Author, migrated_url: str, redis_url: str
+) -> None:
+    async with reading_side(migrated_url, redis_url, heartbeat=0.3) as side:
+        generation = await author.queued()
+        zombie = await author.begin(generation)
+        zombie.append_text("old ")
+        await author.flush()
+        reader = await side.joined(generation.id)
+        await reader.hears_up_to(2)
+        # Claimed, and nothing written yet: the log would still take the old attempt's frames.
+        author.publisher.abandon(zombie)
+        log = await author.begin(generation, seen=1)
+        author.publisher.abandon(log)
+        await author.redis.delete(keys.log(generation.id))
+        await reader.hears(lambda _: reader.follower._past.attempt == 2)
+        late = await side.joined(generation.id)
+        await late.hears(lambda _: late.follower._past.attempt == 2 and late.chunks == [b""])
+        for one in (reader, late):
+            for seq in (1, 3):
+                old = b'id: 1.%d.8\nevent: token\ndata: {"text":"more"}\n\n' % seq
+                one.follower.on_message(Message(1, seq, seq, False, old))
+        await eventually(lambda: not reader.follower._inbox and not late.follower._inbox)
+        await author.commit(log, State.COMPLETED)
+        for one in (reader, late):
+            told = await one.finish()
+            assert [e.id for e in told if e.cursor.attempt == 1] == (
+                ["1.1.0", "1.2.4"] if one is reader else []
+            )
+            assert [e.event for e in told[-3:]] == ["reset", "status", "completed"]
+
+
+async def test_a_frame_that_came_with_the_news_of_a_newer_attempt_is_dropped(
+    author: Author, side: ReadingSide
+) -> None:
+    generation = await author.queued()
+    zombie = await author.begin(generation)
+    zombie.append_text("old ")
+    await author.flush()
+    reader = await side.joined(generation.id)
+    await reader.hears_up_to(2)
+    author.publisher.abandon(zombie)
+    log = await author.begin(generation, seen=1)
+    row = await read_stream_row(author.database, generation.id, lease_seconds=10)
+    reader.follower.heartbeat(row)
+    old = b'id: 1.3.8\nevent: token\ndata: {"text":"more"}\n\n'
+    reader.follower.on_message(Message(1, 3, 3, False, old))
+    await author.end(log)
+    told = await reader.finish()
+    assert [one.id for one in told if one.cursor.attempt == 1] == ["1.1.0", "1.2.4"]
+    assert [one.event for one in told[2:]] == ["reset", "status", "completed"]
+
+
+async def test_a_repair_goes_on_without_the_database(
+    author: Author, side: ReadingSide, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await author.running()
+    reader = await side.joined(log.generation_id)
+    waiting = await side.joined((await author.queued()).id)
+    await reader.hears_up_to(1)
+    await waiting.hears(lambda events: len(events) == 1)
+    with monkeypatch.context() as away:
+
+        async def fails(*_: object, **__: object) -> None:
+            raise Unavailable("the database")
+
+        away.setattr(past, "read_stream_row", fails)
+        redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        await write_fast(author, log, 30)
+        await reader.hears_up_to(31)
+        fresh = side.reader(log.generation_id)
+        await fresh.join()
+        with pytest.raises(Unavailable):
+            await fresh.read()
+    await author.end(log)
+    assert_is_the_rest(await reader.finish(), await author.log_of(log))
+    assert waiting.task is not None
+    assert not waiting.task.done()
+    waiting.leave()
+
+
+async def test_a_newer_attempt_in_the_log_is_told_also_without_the_database(
+    author: Author, migrated_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reading_side(migrated_url, redis_url, lease=60) as side:
+        generation = await author.queued()
+        lost = await author.begin(generation)
+        lost.append_text("old")
+        await author.flush()
+        reader = await side.joined(generation.id)
+        await reader.hears_up_to(2)
+
+        async def fails(*_: object, **__: object) -> None:
+            raise Unavailable("the database")
+
+        monkeypatch.setattr(past, "read_stream_row", fails)
+        with monkeypatch.context() as unheard:
+            unheard.setattr(follow.Follower, "on_message", lambda *_: None)
+            author.publisher.abandon(lost)
+            log = await author.begin(generation, seen=1)
+            log.append_text("new")
+            await author.flush()
+        reader.follower.on_subscribed()
+        await reader.hears_up_to(3, attempt=2)
+        await author.end(log)
+        told = [one for one in await reader.finish() if one.cursor.attempt == 2]
+        assert_is_the_rest(told, await author.log_of(log))
+
+
+async def test_live_events_dont_follow_a_cursor_that_could_not_be_judged_yet(
+    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await author.running()
+    await write_fast(author, log, 5)
+    cursor = Cursor(1, log.seq, log.characters)
+    wrong = Cursor(1, log.seq, log.characters + 1)
+    with monkeypatch.context() as failing:
+
+        async def fails(*_: object, **__: object) -> None:
+            raise RedisConnectionError("no answer")
+
+        failing.setattr(side.sources.stream_log, "read", fails)
+        good = await side.joined(log.generation_id, cursor)
+        bad = await side.joined(log.generation_id, wrong)
+        await eventually(lambda: all(one.follower._past.again_at for one in (good, bad)))
+        await write_fast(author, log, 3)
+        await eventually(lambda: not (good.follower._inbox or bad.follower._inbox))
+        assert good.events == bad.events == []
+    await author.end(log)
+    whole = await author.log_of(log)
+    assert_is_the_rest(await good.finish(), whole, cursor)
+    reset, *rest = await bad.finish()
+    assert reset.data == {"reason": "unknown_cursor", "attempt": 1}
+    assert_is_the_rest(rest, whole)
+
+
+async def test_a_redis_that_is_away_is_waited_for_and_the_end_is_told_from_sql(
+    author: Author, migrated_url: str, redis_url: str
+) -> None:
+    async with (
+        DelayingProxy.before(redis_url) as proxy,
+        reading_side(migrated_url, proxy.url(redis_url), heartbeat=0.3) as side,
+    ):
+        log = await author.running()
+        await write_fast(author, log, 5)
+        cursor = (await author.log_of(log))[3].cursor
+        proxy.refuse()
+        proxy.abort()
+        readers = [side.reader(log.generation_id, one) for one in (None, cursor)]
+        assert not any([await reader.follower.join() for reader in readers])
+        for reader in readers:
+            reader.start()
+            await reader.hears(lambda events: {one.event for one in events} == {"heartbeat"})
+        await write_fast(author, log, 5)
+        await author.end(log)
+        whole = await author.log_of(log)
+        for reader, after in zip(readers, (None, cursor), strict=True):
+            assert_is_the_rest(await reader.finish(), whole, after)
+        assert proxy.counts.refused > 0
+
+
+async def test_what_was_joined_before_the_enqueue_reads_neither_row_nor_log(
+    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise AssertionError("all of it comes live")
+
+    monkeypatch.setattr(past, "read_stream_row", fails)
+    monkeypatch.setattr(Database, "fetch", fails)
+    generation = await author.queued()
+    reader = await side.reader(generation.id).join()
+    reader.follower.begin_queued()
+    reader.start()
+    log = await author.begin(generation)
+    await write_fast(author, log, 20)
+    await author.end(log)
+    told = await reader.finish()
+    assert told[0].id == "0.1.0"
+    assert_is_the_rest(told[1:], await author.log_of(log))
+
+
+async def test_a_reader_that_leaves_holds_nothing_whether_it_was_iterated_or_not(
+    author: Author, side: ReadingSide
+) -> None:
+    log = await author.running()
+    never = side.reader(log.generation_id)
+    joined = await side.reader(log.generation_id).join()
+    reading = await side.joined(log.generation_id)
+    await reading.hears_up_to(1)
+    assert (side.sources.hub.channels, side.sources.pulse.streams) == (1, 3)
+    for reader in (never, joined, reading):
+        reader.leave()
+        reader.follower.close()
+    assert (side.sources.hub.channels, side.sources.pulse.streams) == (0, 0)
+    again = await side.joined(log.generation_id)
+    log.append_text("still here")
+    await author.end(log)
+    assert text_of(await again.finish()) == "still here"

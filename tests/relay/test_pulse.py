@@ -1,0 +1,164 @@
+"""One tick and one statement keep the time of any number of streams."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from sqlalchemy import event
+
+from jobs.database import Database
+from jobs.errors import Unavailable
+from jobs.store.reads import StreamRow
+from relay import pulse as pulse_module
+from relay.pulse import Pulse, open_pulse
+from tests.relay.stage import Author, authoring
+from tests.services import eventually
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """A stream that wants its row at every tick while `due`."""
+
+    generation_id: str
+    due: bool = True
+    ticks: list[float] = field(default_factory=list)
+    rows: list[StreamRow | None] = field(default_factory=list)
+
+    def tick(self, now: float) -> "Stream | None":
+        self.ticks.append(now)
+        return self if self.due else None
+
+    def heartbeat(self, row: StreamRow | None) -> None:
+        self.rows.append(row)
+        self.due = False
+
+
+@pytest.fixture
+async def author(migrated_url: str, redis_url: str) -> AsyncIterator[Author]:
+    """Who writes."""
+    async with authoring(migrated_url, redis_url) as author:
+        yield author
+
+
+async def test_one_statement_tells_the_rows_of_any_number_of_streams(author: Author) -> None:
+    pulse = Pulse(author.database, 10)
+    ids = [(await author.queued()).id for _ in range(20)]
+    streams = [Stream(one) for one in ids for _ in range(30)]
+    silent = Stream(ids[0], due=False)
+    for stream in (*streams, silent):
+        pulse.add(stream)
+    statements: list[str] = []
+
+    def count(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    engine = author.database._read_alone.sync_engine
+    event.listen(engine, "before_cursor_execute", count)
+    pulse.tick()
+    await eventually(lambda: all(stream.rows for stream in streams))
+    event.remove(engine, "before_cursor_execute", count)
+    assert len(statements) == 1
+    for stream in streams:
+        [row] = stream.rows
+        assert row is not None
+        assert (row.id, row.state, row.worker) == (stream.generation_id, "queued", "none")
+    assert silent.rows == []
+
+
+async def test_a_database_that_is_away_delays_no_heartbeat_for_ever(
+    author: Author, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise Unavailable("the database")
+
+    monkeypatch.setattr(pulse_module, "read_stream_rows", fails)
+    pulse = Pulse(author.database, 10)
+    stream = Stream("gen_1")
+    pulse.add(stream)
+    pulse.tick()
+    await eventually(lambda: stream.rows == [None])
+    assert "without the row" in caplog.text
+
+
+async def test_while_one_statement_is_under_way_no_second_is_begun(
+    author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = asyncio.Event()
+    asked: list[set[str]] = []
+
+    async def slow(_: Database, ids: set[str], **__: object) -> dict[str, StreamRow]:
+        asked.append(ids)
+        await answer.wait()
+        return {}
+
+    monkeypatch.setattr(pulse_module, "read_stream_rows", slow)
+    pulse = Pulse(author.database, 10)
+    stream, late = Stream("gen_1"), Stream("gen_2")
+    pulse.add(stream)
+    pulse.tick()
+    await eventually(lambda: len(asked) == 1)
+    pulse.add(late)
+    pulse.tick()
+    pulse.tick()
+    answer.set()
+    await eventually(lambda: stream.rows == [None])
+    pulse.tick()
+    await eventually(lambda: late.rows == [None])
+    assert asked == [{"gen_1"}, {"gen_2"}]
+
+
+async def test_a_stream_that_left_is_not_looked_at_again(
+    author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse_module, "TICK_SECONDS", 0.001)
+    async with open_pulse(author.database, 10) as pulse:
+        staying, leaving = Stream("gen_1", due=False), Stream("gen_2", due=False)
+        pulse.add(staying)
+        pulse.add(leaving)
+        await eventually(lambda: len(leaving.ticks) > 2)
+        pulse.discard(leaving)
+        pulse.discard(leaving)
+        seen = len(leaving.ticks)
+        before = len(staying.ticks)
+        await eventually(lambda: len(staying.ticks) > before + 3)
+        assert len(leaving.ticks) == seen
+        assert pulse.streams == 1
+
+
+async def test_stopping_in_mid_statement_leaves_no_task_behind(
+    author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse_module, "TICK_SECONDS", 0.001)
+    began = asyncio.Event()
+
+    async def endless(*_: object, **__: object) -> dict[str, StreamRow]:
+        began.set()
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(pulse_module, "read_stream_rows", endless)
+    async with open_pulse(author.database, 10) as pulse:
+        pulse.add(Stream("gen_1"))
+        await began.wait()
+    assert not {task.get_name() for task in asyncio.all_tasks()} & {"heartbeats", "pulse"}
+
+
+async def test_a_pulse_that_stops_says_so(
+    author: Author, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pulse_module, "TICK_SECONDS", 0.001)
+
+    class Broken(Stream):
+        def tick(self, now: float) -> None:
+            raise RuntimeError("a bug")
+
+    async def beat() -> None:
+        async with open_pulse(author.database, 10) as pulse:
+            pulse.add(Broken("gen_1"))
+            await eventually(lambda: "the pulse stopped" in caplog.text)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await beat()
+    assert caplog.records[-1].levelno == logging.CRITICAL
