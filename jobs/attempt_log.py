@@ -10,8 +10,20 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 from jobs.cursor import Cursor
-from jobs.events import Event, EventData, FileDelta, frame, terminal_frame, token_frame
-from jobs.generation import Generation, encode
+from jobs.events import (
+    Event,
+    EventData,
+    FileDelta,
+    LoggedData,
+    Notice,
+    Reset,
+    Status,
+    Token,
+    frame,
+    terminal_frame,
+    token_frame,
+)
+from jobs.generation import FileChange, Generation, SkillChoice, encode
 from jobs.timeline import Entry, add_event, add_token_batch, pack, rebuild
 
 CHUNK_FRAMES = 500
@@ -37,6 +49,8 @@ class AttemptLog:
         self._offset = 0
         self.characters = 0
         """Code points of text so far, batched or not."""
+        self.told_anything = False
+        """Whether a reader could have been shown more than where the generation stands."""
         self.sent = 0
         """The seq up to which Redis is known to have the log."""
         self.located = True
@@ -72,6 +86,7 @@ class AttemptLog:
             self._batch.append(text)
             self.characters += len(text)
         elif text:
+            self.told_anything = True
             self._seal_delta()
             first = self.characters == 0
             self._batch.append(text)
@@ -80,6 +95,7 @@ class AttemptLog:
 
     def append_file_delta(self, delta: FileDelta) -> None:
         """Adds a piece of a file; what continues the piece before becomes one event with it."""
+        self.told_anything = True
         begun = self._pieces
         if begun and begun[0].path == delta.path and self._delta_end == delta.at:
             begun.append(delta)
@@ -91,9 +107,26 @@ class AttemptLog:
 
     def append(self, event: Event, data: EventData) -> None:
         """Adds another event after all that came so far."""
+        self.told_anything |= not isinstance(data, Reset | Status)
         self._seal()
         self._number(event, data)
         self._on_change(self, True)
+
+    def append_again(self, data: LoggedData) -> None:
+        """Adds an event of an earlier attempt as an event of its own, so that it stays countable.
+
+        What says where that attempt stood, and what is a preview, is left out.
+        """
+        match data:
+            case Token():
+                self.append_text(data.text)
+                self._seal()
+            case FileChange():
+                self.append("file", data)
+            case SkillChoice():
+                self.append("skill", data)
+            case Notice():
+                self.append("notice", data)
 
     def close(self) -> Cursor:
         """Numbers what is left, and gives the id that the terminal event will have."""

@@ -4,7 +4,7 @@ A frame is one SSE event: LF line ends, `id`, `event`, one `data` line. The log 
 the relay forwards them, so an event is encoded once, here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -82,6 +82,23 @@ class Idle(msgspec.Struct, frozen=True):
 
 
 EventData = Status | FileDelta | FileChange | SkillChoice | Notice | Reset
+LoggedData = EventData | Token | Ended
+"""The data of an event that has an id; its type says which event it is."""
+
+_READ: Mapping[bytes, Callable[[bytes], LoggedData]] = {
+    name: msgspec.json.Decoder(kind).decode
+    for kind, names in {
+        Status: [b"status"],
+        Token: [b"token"],
+        FileDelta: [b"file_delta"],
+        FileChange: [b"file"],
+        SkillChoice: [b"skill"],
+        Notice: [b"notice"],
+        Reset: [b"reset"],
+        Ended: [b"completed", b"failed", b"cancelled", b"expired"],
+    }.items()
+    for name in names
+}
 
 
 def frame(cursor: Cursor, event: Event, data: bytes) -> bytes:
@@ -118,6 +135,13 @@ def frame_cursor(one: bytes) -> Cursor:
     """The id that this frame carries."""
     attempt, seq, offset = one[4 : one.index(b"\n")].split(b".")
     return Cursor(int(attempt), int(seq), int(offset))
+
+
+def read_frame(one: bytes) -> tuple[Cursor, LoggedData]:
+    """The id and the data of a frame that has an id."""
+    _, event, data = one.removesuffix(b"\n\n").split(b"\n")
+    read = _READ[event.removeprefix(b"event: ")]
+    return frame_cursor(one), read(data.removeprefix(b"data: "))
 
 
 def is_token(one: bytes) -> bool:

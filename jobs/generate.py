@@ -23,7 +23,7 @@ from jobs.errors import Unavailable
 from jobs.events import Reset, Status
 from jobs.finish import Ending
 from jobs.generation import Failure, State
-from jobs.kept_text import kept_text
+from jobs.kept import kept_text
 from jobs.prompts import first_messages
 from jobs.provider import Provider, ProviderFailed
 from jobs.redis_link import REDIS_FAILURES
@@ -95,7 +95,7 @@ async def generate(workshop: Workshop, claimed: Claimed, stop: Stop) -> None:
         publisher.abandon(attempt_log)
         return
     if cut == "handed_over":
-        if claimed.restartable or not attempt_log.characters:
+        if claimed.restartable or not attempt_log.told_anything:
             await _hand_over(workshop, claimed)
             publisher.abandon(attempt_log)
             return

@@ -16,10 +16,10 @@ from jobs.attempt_log import AttemptLog
 from jobs.cancelling import raise_if_cancelled
 from jobs.database import Database
 from jobs.errors import Unavailable
-from jobs.events import Reset, Status
+from jobs.events import LoggedData, Reset, Status, Token
 from jobs.generation import Failure, State
 from jobs.ids import new_id
-from jobs.kept_text import kept_text
+from jobs.kept import kept_events
 from jobs.outage import Outage
 from jobs.queue import Queue
 from jobs.redis_link import REDIS_FAILURES
@@ -203,7 +203,9 @@ class Rescuer:
         reachable = True
         for row in rows:
             lost = row.lost_attempts + (0 if row.handed_over else 1)
-            if lost >= self.settings.relay_max_attempts or not row.restartable:
+            # One that was handed over and may not begin anew had told its readers nothing.
+            may_run = row.restartable or row.handed_over
+            if lost >= self.settings.relay_max_attempts or not may_run:
                 await self._end_lost_alone(row)
             elif reachable:
                 defer = spread(len(rows)) if len(rows) > 1 else 0
@@ -230,10 +232,15 @@ class Rescuer:
             log.exception("a lost generation could not be ended", extra={"generation": row.id})
 
     async def _end_lost(self, row: Lost) -> None:
-        """Ends it as `worker_lost` with the text that the log still has (protocol §5)."""
-        kept = await self._kept_text(row)
+        """Ends it as `worker_lost` with the text that the log still has (protocol §5).
+
+        The text comes in one token; where readers know no reset, all that they were shown comes
+        event by event, so that what they counted stays right.
+        """
+        kept = await self._kept_events(row)
         if kept is None:
             return
+        text = "".join([one.text for one in kept if isinstance(one, Token)])
         claimed = await claim(
             self.database,
             row.id,
@@ -246,7 +253,8 @@ class Rescuer:
         attempt_log = AttemptLog(row.id, claimed.attempt, lambda _log, _urgent: None)
         attempt_log.append("reset", Reset(claimed.reset or "worker_lost", claimed.attempt))
         attempt_log.append("status", Status(State.RUNNING, claimed.attempt))
-        attempt_log.append_text(kept)
+        for one in [Token(text)] if row.restartable else kept:
+            attempt_log.append_again(one)
         end = attempt_log.close()
         await self._append(attempt_log)
         committed = await commit(
@@ -255,7 +263,7 @@ class Rescuer:
             claimed.attempt,
             Outcome(
                 state=State.FAILED,
-                text=kept,
+                text=text,
                 timeline=attempt_log.timeline(),
                 last_seq=end.seq,
                 last_offset=end.offset,
@@ -270,10 +278,10 @@ class Rescuer:
         await self._append(attempt_log)
         await self._announce(committed)
 
-    async def _kept_text(self, row: Lost) -> str | None:
-        """The text that its readers were shown last; None while Redis may yet tell it."""
+    async def _kept_events(self, row: Lost) -> list[LoggedData] | None:
+        """What its readers were shown last; None while Redis may yet tell it."""
         try:
-            return await kept_text(self.stream_log, row.id, row.attempt)
+            return await kept_events(self.stream_log, row.id, row.attempt)
         except REDIS_FAILURES as error:
             now = time.monotonic()
             if now < self._unreadable.setdefault(row.id, now + UNREADABLE_SECONDS):
@@ -282,7 +290,7 @@ class Rescuer:
                 "its log can't be read: it ends without its text",
                 extra={"generation": row.id, "reason": str(error)},
             )
-            return ""
+            return []
 
     async def _append(self, attempt_log: AttemptLog) -> None:
         try:

@@ -194,6 +194,25 @@ async def test_one_that_may_not_begin_anew_ends_with_its_worker(work: Work) -> N
     )
 
 
+async def test_a_file_that_was_shown_can_not_be_taken_back_either(work: Work) -> None:
+    first = await work.hire(grace=0)
+    asked = await work.dictate(
+        ("", ("write_file", {"path": "a.md", "content": "word " * 400})),
+        model="demo-dictated-pace-20",
+        restartable=False,
+    )
+
+    async def shows_a_file() -> bool:
+        return "file_delta" in {one.name for one in await work.log(asked)}
+
+    await eventually(shows_a_file)
+    await first.dismiss(within=3)
+    ended = await work.read(asked)
+    assert (ended.state, ended.attempt, ended.output) == (State.FAILED, 1, None)
+    assert ended.error is not None
+    assert ended.error.code == "worker_lost"
+
+
 async def test_a_cancelled_one_that_was_handed_over_keeps_what_was_shown(work: Work) -> None:
     first = await work.hire(grace=0.1)
     asked = await work.ask("Hello", model=SILENT)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.cursor import Cursor
 from jobs.events import (
+    Ended,
     Event,
     FileDelta,
     Heartbeat,
@@ -17,10 +18,12 @@ from jobs.events import (
     Notice,
     Reset,
     Status,
+    Token,
     frame,
     frame_cursor,
     is_token,
     merge_tokens,
+    read_frame,
     retry_frame,
     terminal_frame,
     token_frame,
@@ -89,8 +92,10 @@ def test_a_status_frame_is_these_bytes() -> None:
 def test_each_event_carries_the_fields_of_the_protocol(
     event: Event, data: msgspec.Struct, shown: dict[str, object]
 ) -> None:
-    [told] = parse(frame(Cursor(1, 2, 3), event, encode(data)))
+    one = frame(Cursor(1, 2, 3), event, encode(data))
+    [told] = parse(one)
     assert (told["id"], told["event"], json.loads(told["data"])) == ("1.2.3", event, shown)
+    assert read_frame(one) == (Cursor(1, 2, 3), data)
 
 
 def test_events_without_an_id_move_no_cursor() -> None:
@@ -106,7 +111,9 @@ def test_events_without_an_id_move_no_cursor() -> None:
 
 
 def test_a_terminal_frame_is_named_after_the_state_and_leaves_the_text_out() -> None:
-    [told] = parse(terminal_frame(Cursor(1, 9, 5), ended(text="a b c")))
+    one = terminal_frame(Cursor(1, 9, 5), ended(text="a b c"))
+    assert read_frame(one) == (Cursor(1, 9, 5), Ended(ended(text="a b c").without_text()))
+    [told] = parse(one)
     assert (told["id"], told["event"]) == ("1.9.5", "completed")
     generation = json.loads(told["data"])["generation"]
     assert "text" not in generation["output"]
@@ -125,6 +132,7 @@ def test_any_text_makes_one_line_by_any_rule_and_comes_back(text: str) -> None:
     assert token_text(one) == text
     assert is_token(one)
     assert frame_cursor(one) == Cursor(3, 4, 5)
+    assert read_frame(one) == (Cursor(3, 4, 5), Token(text))
 
 
 @settings(deadline=None)

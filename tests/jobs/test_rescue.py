@@ -9,10 +9,10 @@ import pytest
 
 from jobs.attempt_log import AttemptLog
 from jobs.errors import Unavailable
-from jobs.events import Status
-from jobs.generation import Generation, State
+from jobs.events import FileDelta, Notice, Status, Token
+from jobs.generation import FileChange, Generation, SkillChoice, State
 from jobs.rescue import SPREAD_SECONDS, UNREADABLE_SECONDS, spread
-from jobs.store.claims import claim, register_worker
+from jobs.store.claims import claim, hand_over, register_worker
 from jobs.stream_log import Append
 from tests.jobs.at_work import Work, at_work, names_of, text_of
 from tests.services import RedisServer, eventually
@@ -154,6 +154,45 @@ async def test_one_that_may_not_begin_anew_ends_at_its_first_loss(work: Work, cl
     ended = await work.read(asked)
     assert ended.error is not None
     assert (ended.state, ended.error.code) == (State.FAILED, "worker_lost")
+
+
+async def test_where_readers_know_no_reset_each_event_is_kept_apart(
+    work: Work, clock: Clock
+) -> None:
+    asked = await abandoned(work, "", restartable=False)
+    written = FileChange("a.md", "write", 3, "ab" * 32)
+    attempt_log = AttemptLog(asked.id, 1, lambda _log, _urgent: None)
+    attempt_log.append("status", Status(State.RUNNING, 1))
+    attempt_log.append_again(Token("ChidÉ"))
+    attempt_log.append_again(Token(" 🎉"))
+    attempt_log.append_file_delta(FileDelta("a.md", 0, "one"))
+    attempt_log.append("file", written)
+    attempt_log.append("skill", SkillChoice("cook", None, 0.0))
+    attempt_log.append("notice", Notice("code", "message"))
+    attempt_log.append_again(Token("\n\n"))
+    frames = attempt_log.unsent()
+    await work.stream_log.append([Append(asked.id, 1, 1, frames, 60_000)])
+    shown = [(one.name, one.data) for one in await work.log(asked) if one.name != "file_delta"]
+    await judge(work.rescuer(), clock)
+    events = await work.told(asked)
+    assert [one.name for one in events[:2]] == ["reset", "status"]
+    assert [(one.name, one.data) for one in events[2:-1]] == shown[1:]
+    assert [one.cursor for one in await work.rebuilt(asked)] == [one.cursor for one in events[:-1]]
+    ended = await work.read(asked)
+    assert ended.output is not None
+    assert ended.output.text == "ChidÉ 🎉\n\n"
+
+
+async def test_one_that_was_handed_over_untold_may_begin_anew_whatever_its_readers_know(
+    work: Work, clock: Clock
+) -> None:
+    asked = await abandoned(work, "", restartable=False)
+    assert await hand_over(work.db, asked.id, 1)
+    rescuer = work.rescuer()
+    await judge(rescuer, clock)
+    assert rescuer.counts.offered_again == 1
+    assert (await work.read(asked)).state is State.RUNNING
+    assert await work.queue.depth() == 1
 
 
 async def test_two_rescuers_at_once_are_harmless(work: Work, clock: Clock) -> None:
