@@ -14,7 +14,7 @@ app. A host does not run the lifespan of what it mounts, so it enters it in its 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import msgspec
@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from relay.edge import Edge
 from relay.openapi import openapi_document
-from relay.problems import exception_handlers
+from relay.problems import Shape, exception_handlers
 from relay.revocation import watch_revocations
 from relay.routes import conversations, feed, files, generations, health, personas
 from relay.routes.operation import routes
@@ -44,6 +44,9 @@ OPERATIONS = (
     *health.OPERATIONS,
 )
 """Every call of the native API."""
+
+SHAPES: Mapping[str, Shape] = {}
+"""In which shape errors are answered below a prefix; elsewhere they are problems."""
 
 
 def create_app(
@@ -106,7 +109,7 @@ async def _revocations_watched(services: Services) -> AsyncIterator[None]:
 
 
 def _middleware(settings: RelaySettings) -> list[Middleware]:
-    middleware = [Middleware(Edge)]
+    middleware = [Middleware(Edge, shapes=SHAPES)]
     if settings.allowed_origins:
         cors = Middleware(
             CORSMiddleware,

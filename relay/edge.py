@@ -6,11 +6,12 @@ Plain ASGI: it passes each chunk of a stream on untouched and never buffers.
 import logging
 import re
 import uuid
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from relay.problems import problem_response
+from relay.problems import Shape, problem_response, refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +34,15 @@ _DEFAULTS = {
 class Edge:
     """Middleware: sets `scope["state"]["request_id"]`, echoed as `X-Request-Id` on the answer.
 
-    A caller's own `X-Request-Id` is kept when it is 1 to 128 letters, digits, `.`, `_` or `-`.
-    An unexpected error is logged with the id and answered with a 500 problem; once the answer has
-    begun, it is raised, so that the server cuts the connection.
+    Sets `scope["state"]["shape"]` too, in which errors are answered: that of the longest prefix
+    of the path in `shapes`, else a problem. A caller's own `X-Request-Id` is kept when it is 1 to
+    128 letters, digits, `.`, `_` or `-`. An unexpected error is logged with the id and answered
+    with a 500; once the answer has begun, it is raised, so that the server cuts the connection.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, shapes: Mapping[str, Shape]) -> None:
         self.app = app
+        self._shapes = sorted(shapes.items(), reverse=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,8 +50,9 @@ class Edge:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        shape = self._shape(scope)
         # A copy: the server shares one state mapping between requests.
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "shape": shape}
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -67,5 +71,10 @@ class Edge:
             if started:
                 raise
             logger.exception("request %s failed", request_id, extra={"request_id": request_id})
-            response = problem_response(request_id, error)
+            response = shape(refusal_of(error), request_id)
             await response(scope, receive, send_with_headers)
+
+    def _shape(self, scope: Scope) -> Shape:
+        path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")).rstrip("/"))
+        found = (shape for prefix, shape in self._shapes if path.startswith(prefix))
+        return next(found, problem_response)

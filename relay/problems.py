@@ -1,10 +1,10 @@
 """The one table from an error to its HTTP answer: RFC 9457 problem details (protocol §4).
 
-Every refusal and failure of the API is written here, the router's own included, so that `code` is
-a closed list.
+Every refusal and failure of the API is found here, the router's own included, so that `code` is
+a closed list. The routes of another protocol write it in a shape of their own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -94,96 +94,111 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     generation_id: str | None = None
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True):
+    """What there is to say of an error, whatever shape its answer has."""
+
     status: int
     code: Code
     headers: dict[str, str] = {}
     field: str | None = None
     generation_id: str | None = None
-    detail: str | None = None
+    detail: str = ""
 
 
-def _unauthenticated(error: Unauthenticated) -> _Answer:
+Shape = Callable[[Refusal, str], Response]
+"""Writes a refusal, with the request's id, as the clients of one protocol read it."""
+
+
+def _unauthenticated(error: Unauthenticated) -> Refusal:
     challenge = f'{_REALM}, error="invalid_token"' if error.given else _REALM
-    return _Answer(401, Code.UNAUTHENTICATED, {"WWW-Authenticate": challenge})
+    return Refusal(401, Code.UNAUTHENTICATED, {"WWW-Authenticate": challenge})
 
 
-def _missing_scope(error: MissingScope) -> _Answer:
+def _missing_scope(error: MissingScope) -> Refusal:
     challenge = f'{_REALM}, error="insufficient_scope", scope="{error.scope}"'
-    return _Answer(403, Code.MISSING_SCOPE, {"WWW-Authenticate": challenge})
+    return Refusal(403, Code.MISSING_SCOPE, {"WWW-Authenticate": challenge})
 
 
-def _invalid(error: InvalidField | InvalidRequest) -> _Answer:
-    return _Answer(422, Code.INVALID_REQUEST, field=error.field)
+def _invalid(error: InvalidField | InvalidRequest) -> Refusal:
+    return Refusal(422, Code.INVALID_REQUEST, field=error.field)
 
 
-def _limited(error: OverBudget) -> _Answer:
-    return _Answer(429, Code.LIMIT_EXCEEDED, {"Retry-After": str(error.retry_after)})
+def _limited(error: OverBudget) -> Refusal:
+    return Refusal(429, Code.LIMIT_EXCEEDED, {"Retry-After": str(error.retry_after)})
 
 
-def _too_many_streams(error: TooManyStreams) -> _Answer:
-    return _Answer(429, Code.TOO_MANY_STREAMS, {"Retry-After": str(error.retry_after)})
+def _too_many_streams(error: TooManyStreams) -> Refusal:
+    return Refusal(429, Code.TOO_MANY_STREAMS, {"Retry-After": str(error.retry_after)})
 
 
 _ROUTER_CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
 
 
-def _of_the_router(error: HTTPException) -> _Answer:
+def _of_the_router(error: HTTPException) -> Refusal:
     status = error.status_code if error.status_code in _ROUTER_CODES else 500
     code = _ROUTER_CODES.get(status, Code.INTERNAL_ERROR)
     details = {404: "there is nothing at this path", 405: "this path has other methods"}
-    return _Answer(status, code, dict(error.headers or {}), detail=details.get(status))
+    return Refusal(status, code, dict(error.headers or {}), detail=details.get(status, ""))
 
 
 _TABLE: dict[type[Exception], Any] = {
     Unauthenticated: _unauthenticated,
     MissingScope: _missing_scope,
-    UnsupportedMedia: lambda _: _Answer(
+    UnsupportedMedia: lambda _: Refusal(
         415, Code.UNSUPPORTED_MEDIA_TYPE, {"Accept": "application/json"}
     ),
-    BodyTooLarge: lambda _: _Answer(413, Code.BODY_TOO_LARGE),
-    MalformedBody: lambda _: _Answer(400, Code.MALFORMED_BODY),
+    BodyTooLarge: lambda _: Refusal(413, Code.BODY_TOO_LARGE),
+    MalformedBody: lambda _: Refusal(400, Code.MALFORMED_BODY),
     InvalidField: _invalid,
     InvalidRequest: _invalid,
-    IdempotencyKeyReused: lambda error: _Answer(
+    IdempotencyKeyReused: lambda error: Refusal(
         422, Code.IDEMPOTENCY_KEY_REUSED, generation_id=error.generation_id
     ),
-    NotFound: lambda _: _Answer(404, Code.NOT_FOUND),
+    NotFound: lambda _: Refusal(404, Code.NOT_FOUND),
     OverBudget: _limited,
     TooManyStreams: _too_many_streams,
-    GenerationActive: lambda error: _Answer(
+    GenerationActive: lambda error: Refusal(
         409, Code.GENERATION_ACTIVE, generation_id=error.generation_id
     ),
-    CascadeTooDeep: lambda error: _Answer(
+    CascadeTooDeep: lambda error: Refusal(
         409, Code.CASCADE_TOO_DEEP, generation_id=error.caused_by
     ),
-    OutcomeUnknown: lambda error: _Answer(
+    OutcomeUnknown: lambda error: Refusal(
         503, Code.OUTCOME_UNKNOWN, {"Retry-After": "1"}, generation_id=error.generation_id
     ),
-    CommitUnknown: lambda _: _Answer(503, Code.OUTCOME_UNKNOWN, {"Retry-After": "1"}),
-    Unavailable: lambda _: _Answer(503, Code.UNAVAILABLE, {"Retry-After": "1"}),
+    CommitUnknown: lambda _: Refusal(503, Code.OUTCOME_UNKNOWN, {"Retry-After": "1"}),
+    Unavailable: lambda _: Refusal(503, Code.UNAVAILABLE, {"Retry-After": "1"}),
     HTTPException: _of_the_router,
 }
 
-_INTERNAL = _Answer(500, Code.INTERNAL_ERROR, detail="the server failed; its log says more")
+_INTERNAL = Refusal(500, Code.INTERNAL_ERROR, detail="the server failed; its log says more")
 
 
-def problem_response(request_id: str, error: Exception) -> Response:
-    """The answer to this error; one that the table doesn't know is a 500 without its text."""
+def refusal_of(error: Exception) -> Refusal:
+    """What to say of this error; one that the table doesn't know is a 500 without its text."""
     known = (_TABLE[kind](error) for kind in type(error).__mro__ if kind in _TABLE)
-    answer = next(known, _INTERNAL)
+    refusal: Refusal = next(known, _INTERNAL)
+    return msgspec.structs.replace(
+        refusal,
+        detail=_printable(refusal.detail or str(error)),
+        field=_printable(refusal.field) if refusal.field else None,
+    )
+
+
+def problem_response(refusal: Refusal, request_id: str) -> Response:
+    """The refusal as a problem: the shape of the native API."""
     problem = Problem(
-        type=f"urn:persona-relay:problem:{answer.code}",
-        title=HTTPStatus(answer.status).phrase,
-        status=answer.status,
-        detail=_printable(answer.detail or str(error)),
-        code=answer.code,
+        type=f"urn:persona-relay:problem:{refusal.code}",
+        title=HTTPStatus(refusal.status).phrase,
+        status=refusal.status,
+        detail=refusal.detail,
+        code=refusal.code,
         request_id=request_id,
-        field=_printable(answer.field) if answer.field else None,
-        generation_id=answer.generation_id,
+        field=refusal.field,
+        generation_id=refusal.generation_id,
     )
     return Response(
-        msgspec.json.encode(problem), answer.status, answer.headers, media_type=MEDIA_TYPE
+        msgspec.json.encode(problem), refusal.status, refusal.headers, media_type=MEDIA_TYPE
     )
 
 
@@ -191,7 +206,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """Starlette's exception handler for every error that the table knows."""
     if isinstance(error, HTTPException) and (error.status_code, request.method) == (405, "OPTIONS"):
         return Response(status_code=204, headers=error.headers)
-    return problem_response(request.state.request_id, error)
+    shape: Shape = request.state.shape
+    return shape(refusal_of(error), request.state.request_id)
 
 
 def exception_handlers() -> Mapping[Any, Any]:

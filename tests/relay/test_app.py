@@ -8,11 +8,15 @@ import httpx
 import pytest
 from sqlalchemy import text
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 
 from jobs.store.workers import register_worker
 from relay.app import create_app
-from relay.edge import CONTENT_SECURITY_POLICY
+from relay.edge import CONTENT_SECURITY_POLICY, Edge
+from relay.problems import Refusal, exception_handlers
 from relay.settings import read_relay_settings
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import WORKER, EdgeRelay
@@ -239,3 +243,28 @@ async def test_open_streams_are_counted_while_they_are_open(open_relay: OpenRela
             async with asyncio.timeout(10):
                 while slots.open_streams("local") or slots.open_streams("local", "feed"):
                     await client.get("/healthz")
+
+
+async def test_below_a_prefix_errors_are_answered_in_its_shape_also_when_mounted() -> None:
+    def shape(refusal: Refusal, request_id: str) -> Response:
+        return Response(f"{refusal.code} {request_id}", refusal.status)
+
+    async def breaks(request: Request) -> Response:
+        raise ZeroDivisionError
+
+    relay = Starlette(
+        routes=[Route("/other/breaks", breaks), Route("/v1/breaks", breaks)],
+        middleware=[Middleware(Edge, shapes={"/other/": shape})],
+        exception_handlers=exception_handlers(),
+    )
+    for prefix, app in (("", relay), ("/relay", Starlette(routes=[Mount("/relay", relay)]))):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
+            for path, said in (
+                ("/other/breaks", "internal_error"),
+                ("/other/nothing", "not_found"),
+            ):
+                answer = await client.get(prefix + path, headers={"X-Request-Id": "me"})
+                assert answer.text == f"{said} me"
+            answer = await client.get(f"{prefix}/v1/breaks")
+            assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")

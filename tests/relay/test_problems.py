@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobs import database_errors, errors
 from relay import errors as edge_errors
 from relay.errors import InvalidField, RelayError
-from relay.problems import _TABLE, MEANINGS, Code, problem_response
+from relay.problems import _TABLE, MEANINGS, Code, problem_response, refusal_of
 
 
 def leaves(kind: type[Exception]) -> Iterator[type[Exception]]:
@@ -30,13 +30,13 @@ def test_every_code_says_what_it_means() -> None:
 
 @given(st.text(st.characters()), st.text(st.characters()))
 def test_a_refusal_is_readable_whatever_it_quotes(field: str, reason: str) -> None:
-    answer = problem_response("id", InvalidField(field, reason))
+    answer = problem_response(refusal_of(InvalidField(field, reason)), "id")
     problem = json.loads(bytes(answer.body))
     assert answer.status_code == problem["status"] == 422
     assert len(answer.body) < 8000
 
 
 def test_an_error_without_a_place_in_the_table_shows_nothing() -> None:
-    answer = problem_response("id", ValueError("the inside"))
+    answer = problem_response(refusal_of(ValueError("the inside")), "id")
     assert answer.status_code == 500
     assert b"inside" not in bytes(answer.body)
