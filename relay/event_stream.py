@@ -1,4 +1,4 @@
-"""Events as a response: opened with `retry`, cut off when its reader takes nothing, never leaked.
+"""Events as a response: cut off when its reader takes nothing, never ended early, never leaked.
 
 sse-starlette notices a reader that left, and cuts the stream when the server stops: cut, not
 ended, so that no reader takes it for the whole (protocol §5). The sending itself is done here: its
@@ -40,14 +40,24 @@ class Source(Protocol):
 
 
 class EventStream(EventSourceResponse):
-    """A source's events as a response; closes the source even if it was never iterated."""
+    """A source's events as a response; closes the source even if it was never iterated.
+
+    `reconnects`: its readers are EventSources, which are told when to come back; other clients
+    take a `retry` without data for an event.
+    """
 
     def __init__(
-        self, source: Source, pulse: Pulse, headers: Mapping[str, str] | None = None
+        self,
+        source: Source,
+        pulse: Pulse,
+        headers: Mapping[str, str] | None = None,
+        *,
+        reconnects: bool = True,
     ) -> None:
         self._source = source
         self._pulse = pulse
         self._events = source.events()
+        self._reconnects = reconnects
         self._cut = anyio.CancelScope()
         # Since when a chunk waits for its reader; None while there is nothing to take.
         self._sending_since: float | None = None
@@ -83,13 +93,16 @@ class EventStream(EventSourceResponse):
                 await self._send_events(send)
             except Unavailable:
                 # The body stays unfinished, so that the server aborts the connection.
-                await self._send_chunk(send, retry_frame(RETRY_MILLISECONDS))
+                if self._reconnects:
+                    await self._send_chunk(send, retry_frame(RETRY_MILLISECONDS))
                 return
             self.active = False
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_events(self, send: Send) -> None:
-        opening = retry_frame(random.randint(*RETRY_RANGE_MILLISECONDS))
+        opening = b""
+        if self._reconnects:
+            opening = retry_frame(random.randint(*RETRY_RANGE_MILLISECONDS))
         # Closed here at every end, not whenever it is collected.
         async with aclosing(self._events) as events:
             async for chunk in events:

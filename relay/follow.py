@@ -34,7 +34,7 @@ class Follower:
     `events()` gives chunks of whole SSE events and ends after the terminal event or `idle`; a
     first chunk is empty when nothing is past. It raises Unavailable when the database can't tell
     what to send. `ended` is the generation's row if that says that it has ended: then nothing has
-    to be joined.
+    to be joined. Past tokens come merged unless told not to.
     """
 
     __slots__ = (
@@ -59,12 +59,14 @@ class Follower:
         generation_id: str,
         cursor: Cursor | None = None,
         ended: StreamRow | None = None,
+        *,
+        merged: bool = True,
     ) -> None:
         self.generation_id = generation_id
         self._sources = sources
         self._cursor = cursor
         self._ended = ended
-        self._past = Past(sources, generation_id, cursor, ended)
+        self._past = Past(sources, generation_id, cursor, ended, merged=merged)
         self._inbox: list[Message] = []
         self._inbox_bytes = 0
         self._wake = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Frames that were read for one reader and wait to be sent: bounded, merged, in whole chunks."""
+"""Frames that were read for one reader and wait to be sent: bounded, in whole chunks."""
 
 from collections.abc import Iterable
 
@@ -12,12 +12,16 @@ CHUNK_BYTES = 1 << 16
 
 
 class Held:
-    """Consecutive frames; an empty one stands for an event that was not kept."""
+    """Consecutive frames; an empty one stands for an event that was not kept.
 
-    __slots__ = ("_frames",)
+    Neighbouring tokens leave as one event if `merged`.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_frames", "_merged")
+
+    def __init__(self, *, merged: bool = True) -> None:
         self._frames: list[bytes] = []
+        self._merged = merged
 
     def __bool__(self) -> bool:
         return bool(self._frames)
@@ -50,7 +54,8 @@ class Held:
                 break
         frames = self._frames[:count]
         del self._frames[:count]
-        return b"".join(merge_tokens(frames)), count, is_terminal(frames[-1])
+        told = merge_tokens(frames) if self._merged else frames
+        return b"".join(told), count, is_terminal(frames[-1])
 
 
 _TERMINAL_NAMES = tuple(b"\nevent: %s\n" % state.encode() for state in State if state.terminal)

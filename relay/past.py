@@ -33,7 +33,8 @@ class Past:
 
     `attempt` and `seq` say up to where it has everything; seq 0 is before the first event. Without
     a cursor that place is the start of the newest attempt. `ended` may be the row of a generation
-    that is known to have ended: it never changes again, so it is not read once more.
+    that is known to have ended: it never changes again, so it is not read once more. Neighbouring
+    tokens come as one event if `merged`.
     """
 
     __slots__ = (
@@ -63,6 +64,8 @@ class Past:
         generation_id: str,
         cursor: Cursor | None = None,
         ended: StreamRow | None = None,
+        *,
+        merged: bool = True,
     ) -> None:
         self.generation_id = generation_id
         self.attempt = 0
@@ -80,7 +83,7 @@ class Past:
         self._placed = False
         self._end: Cursor | None = None
         # Frames from `seq` + 1 on, read and not given yet.
-        self._held = Held()
+        self._held = Held(merged=merged)
         self._row_read = self._told = False
         self._log_serves = True
         # Until when a log that lacks events is waited for, and where its worker said that it ends.

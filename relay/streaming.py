@@ -30,11 +30,7 @@ async def stream_events(
         follower.close()
         return Response(status_code=204)
     if ended is None:
-        try:
-            await follower.join()
-        except BaseException:
-            follower.close()
-            raise
+        await join(follower)
     return EventStream(follower, services.sources.pulse)
 
 
@@ -43,15 +39,29 @@ async def stream_accepted(
 ) -> Response:
     """The stream of a generation that was just stored: subscribe, then enqueue, then follow."""
     follower = Follower(services.sources, accepted.generation.id)
+    await start_joined(services, follower, accepted)
+    return EventStream(follower, services.sources.pulse, headers)
+
+
+async def join(follower: Follower) -> bool:
+    """Subscribes this follower; whether Redis acknowledged it. Closes it where that fails."""
     try:
-        acknowledged = await follower.join()
-        if acknowledged and accepted.starts:
-            follower.begin_queued()
+        return await follower.join()
+    except BaseException:
+        follower.close()
+        raise
+
+
+async def start_joined(services: Services, follower: Follower, accepted: Accepted) -> None:
+    """Subscribes, then starts what was just stored; closes the follower where that fails."""
+    acknowledged = await join(follower)
+    if acknowledged and accepted.starts:
+        follower.begin_queued()
+    try:
         await start_accepted(services, accepted)
     except BaseException:
         follower.close()
         raise
-    return EventStream(follower, services.sources.pulse, headers)
 
 
 async def start_accepted(services: Services, accepted: Accepted) -> None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -60,14 +60,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A method of a path, what it takes and answers, and the function that does it."""
+    """A method of a path, what it takes and answers, and the function that does it.
+
+    What it takes and answers is for OpenAPI, and left out where another protocol says it.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
     handler: Callable[[Call], Awaitable[Response]]
     summary: str
     admits: Admits
-    answers: Mapping[int, tuple[Answer, ...]]
+    answers: Mapping[int, tuple[Answer, ...]] = field(default_factory=dict)
     body: type[msgspec.Struct] | None = None
     parameters: tuple[Parameter, ...] = ()
     refusals: tuple[int, ...] = ()
