@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,6 +18,7 @@ from jobs.errors import Unavailable
 from jobs.generation import Failure, State, rfc3339
 from jobs.journal import Journal, JournalError, JournalRecord
 from jobs.journal import Outcome as Replay
+from jobs.measures import Measures
 from jobs.publisher import Publisher
 from jobs.queue import Queue
 from jobs.signals import Signals
@@ -38,6 +39,7 @@ class Ending:
     signals: Signals
     queue: Queue
     journal: Journal
+    measures: Measures = field(default_factory=Measures)
 
     async def finish(self, attempt_log: AttemptLog, outcome: Outcome) -> bool:
         """Commits and announces; False when the fence refused: another attempt is the newest.
@@ -52,6 +54,7 @@ class Ending:
             log.exception("an outcome can't be stored", extra={"generation": generation_id})
             committed = await self._commit(generation_id, attempt, unstorable(outcome))
         if committed is None:
+            self.measures.fenced += 1
             self.publisher.abandon(attempt_log)
             log.warning(
                 "commit refused by the fence",
@@ -66,7 +69,8 @@ class Ending:
         return True
 
     async def announce(self, committed: Committed) -> None:
-        """Tells the owner's feed, and offers the next in line to the workers; never raises."""
+        """Counts it, tells the owner's feed, and offers the next in line; never raises."""
+        self.measures.note_end(committed.generation)
         told = self.signals.changed(committed.owner, committed.generation)
         if committed.promoted is None:
             await told

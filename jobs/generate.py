@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from jobs.events import Reset, Status
 from jobs.finish import Ending
 from jobs.generation import Failure, State
 from jobs.kept import kept_text
+from jobs.pace import Pace
 from jobs.prompts import first_messages
 from jobs.provider import Provider, ProviderFailed
 from jobs.redis_link import REDIS_FAILURES
@@ -86,10 +87,17 @@ async def generate(workshop: Workshop, claimed: Claimed, stop: Stop) -> None:
         attempt_log.append_text(shown)
         stop.request("cancelled")
     answered, watch = Answer(draft=None), workshop.breakers.watch(claimed)
+    pace = Pace(workshop.ending.measures, claimed)
     cut: Failure | StopReason | None = stop.reason
     if cut is None:
-        rounds = _rounds(workshop, claimed, attempt_log, answered, watch)
+
+        def heard() -> None:
+            pace.heard()
+            watch.answered()
+
+        rounds = _rounds(workshop, claimed, attempt_log, answered, watch, heard)
         cut = await _run(rounds, stop, workshop.settings)
+    pace.over()
     await watch.over()
     if cut == "fenced":
         publisher.abandon(attempt_log)
@@ -117,7 +125,12 @@ async def _shown_before(workshop: Workshop, claimed: Claimed) -> str:
 
 
 async def _rounds(
-    workshop: Workshop, claimed: Claimed, attempt_log: AttemptLog, answered: Answer, watch: Watch
+    workshop: Workshop,
+    claimed: Claimed,
+    attempt_log: AttemptLog,
+    answered: Answer,
+    watch: Watch,
+    on_content: Callable[[], None],
 ) -> None:
     settings = workshop.settings
     first_deadline = time.monotonic() + settings.relay_first_token_timeout_seconds
@@ -138,7 +151,7 @@ async def _rounds(
                 settings.relay_first_token_timeout_seconds,
             ),
             first_deadline=first_deadline,
-            on_content=watch.answered,
+            on_content=on_content,
         )
     except ProviderFailed as failure:
         watch.failed(failure)

@@ -41,6 +41,14 @@ class PublishCounts:
     given_up: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far Redis is behind what was appended: events, and the age in seconds of the oldest."""
+
+    events: int
+    seconds: float
+
+
 class Publisher:
     """Open it with `open_publisher`; `start` gives a log to write to."""
 
@@ -62,6 +70,8 @@ class Publisher:
         self._earliest = 0.0
         self._backoff = 0.0
         self._loop = asyncio.get_running_loop()
+        # No event that waits now was appended before this.
+        self._behind_since = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
         self.counts = PublishCounts()
@@ -103,6 +113,12 @@ class Publisher:
             return False
         return True
 
+    def lag(self) -> Lag:
+        """How far the logs in Redis are behind; the age is an upper bound."""
+        events = sum(one.seq - one.sent for one in self._logs.values())
+        waits = not self._idle.is_set()
+        return Lag(events, self._loop.time() - self._behind_since if waits else 0.0)
+
     def _writes(self, attempt_log: AttemptLog) -> bool:
         """Whether this log is still written: not abandoned, fenced, ended or given up."""
         return self._logs.get(attempt_log.generation_id) is attempt_log
@@ -111,7 +127,9 @@ class Publisher:
         if not self._writes(attempt_log):
             return
         self._dirty[attempt_log] = None
-        self._idle.clear()
+        if self._idle.is_set():
+            self._idle.clear()
+            self._behind_since = self._loop.time()
         if self._flushing is not None:
             self._urgent |= urgent
         elif urgent or self._timer is None:
@@ -153,6 +171,7 @@ class Publisher:
             if not self._dirty or any(append.frames for _, append in batch):
                 # A full Redis lets logs be looked at, and takes nothing: that is no recovery.
                 self._backoff = 0.0
+            self._behind_since = started
             cost = self._loop.time() - started
             self._earliest = started + min(cost / SHARE_OF_A_CORE, self._longest_pause)
         finally:

@@ -20,6 +20,7 @@ from jobs.events import LoggedData, Reset, Status, Token
 from jobs.generation import Failure, State
 from jobs.ids import new_id
 from jobs.kept import kept_events
+from jobs.measures import Measures
 from jobs.outage import Outage
 from jobs.queue import Queue
 from jobs.redis_link import REDIS_FAILURES
@@ -89,6 +90,7 @@ class Rescuer:
     endpoint: str | None = None
     rescuer_id: str = field(default_factory=lambda: new_id("wrk"))
     counts: RescueCounts = field(default_factory=RescueCounts)
+    measures: Measures = field(default_factory=Measures)
     _contact_since: float | None = None
     _contact_at: float = 0.0
     _forget_at: float = 0.0
@@ -318,6 +320,7 @@ class Rescuer:
             log.warning("its end could not be published", extra={"reason": str(error)})
 
     async def _announce(self, committed: Committed) -> None:
+        self.measures.note_end(committed.generation)
         await self.signals.look(committed.generation.id)
         await self.signals.changed(committed.owner, committed.generation)
         if committed.promoted is not None:

@@ -1,6 +1,7 @@
 """Settings of the jobs side: environment variables, read once into a frozen value (protocol §3)."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from redis.asyncio.connection import parse_url
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
 Limit = Annotated[int, Meta(ge=0)]
+
+_ADDRESS = re.compile(r"([\w.-]*|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}", re.ASCII)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -58,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     relay_total_tokens_per_minute: Limit = 0
     relay_journal_dir: str = ".persona-relay/journal"
     relay_journal_fsync: Literal["always", "off"] = "always"
+    relay_metrics_address: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -71,6 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             raise InvalidSetting(
                 "RELAY_REDIS_URL", "is not an address like redis://127.0.0.1:6379/0 or rediss://…"
             )
+        address = self.relay_metrics_address
+        if address and not (
+            _ADDRESS.fullmatch(address) and int(address.rpartition(":")[2]) < 65536
+        ):
+            raise InvalidSetting("RELAY_METRICS_ADDRESS", "is not an address like 127.0.0.1:9464")
 
     def __repr__(self) -> str:
         # Settings end up in logs and tracebacks; addresses may hold passwords.

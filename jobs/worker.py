@@ -30,6 +30,7 @@ from jobs.errors import Unavailable
 from jobs.finish import Ending
 from jobs.generate import Workshop
 from jobs.ids import new_id
+from jobs.metrics_server import serve_metrics
 from jobs.outage import Outage
 from jobs.provider import Provider
 from jobs.publisher import open_publisher
@@ -44,6 +45,7 @@ from jobs.store.claims import deregister_worker, register_worker
 from jobs.stream_log import StreamLog
 from jobs.upkeep import kept_up
 from jobs.worker_journals import open_own_journal, replay_journals
+from jobs.worker_metrics import WorkerMetrics
 from persona_apply import Catalogue
 
 log = logging.getLogger(__name__)
@@ -218,7 +220,17 @@ async def run_worker(
         workshop = Workshop(settings, provider, ending, stream_log, Catalogue.default(), breakers)
         runner = Runner(workshop, worker_id)
         beats = Beat(database, runner, worker_id, settings)
-        rescuer = Rescuer(settings, database, stream_log, signals, queue, breakers.endpoint)
+        rescuer = Rescuer(
+            settings, database, stream_log, signals, queue, breakers.endpoint,
+            measures=ending.measures,
+        )  # fmt: skip
+        metrics = WorkerMetrics(
+            settings.relay_max_jobs, runner, publisher, breakers, journal, rescuer, queue, signals,
+            pubsub,
+        )  # fmt: skip
+        await stack.enter_async_context(
+            serve_metrics(settings.relay_metrics_address, metrics.families)
+        )
         picking = WakingWorker(arq, runner, wake=runner.freed)
         if not await _registered(database, worker_id, settings.relay_max_jobs, stop):
             return

@@ -177,3 +177,22 @@ async def test_a_frozen_redis_is_waited_for_and_what_it_does_late_does_no_harm(
         stored = await finished(rig, log)
         assert token_text(stored[0]) == "one "
         assert rig.publisher.counts.reseeds == 0
+
+
+async def test_how_far_redis_is_behind_is_told_in_events_and_seconds() -> None:
+    away = Scripted(RedisConnectionError("away"))
+    link = over(away)
+    assert (link.lag().events, link.lag().seconds) == (0, 0.0)
+    log = link.start(NAME, 1, lambda: None)
+    began = asyncio.get_running_loop().time()
+    for _ in range(3):
+        log.append("notice", Notice("n", "n"))
+    await away.called(3)
+    behind = link.lag()
+    waited = asyncio.get_running_loop().time() - began
+    assert behind.events == 3
+    assert 0.05 < behind.seconds <= waited
+    away.error = None
+    assert await link.drain(5)
+    assert (link.lag().events, link.lag().seconds) == (0, 0.0)
+    await link.stop()

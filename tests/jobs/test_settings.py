@@ -30,6 +30,7 @@ GIVEN = {
     "RELAY_TOTAL_TOKENS_PER_MINUTE": ("13", 13),
     "RELAY_JOURNAL_DIR": ("/j",) * 2,
     "RELAY_JOURNAL_FSYNC": ("off",) * 2,
+    "RELAY_METRICS_ADDRESS": ("[::1]:9464",) * 2,
 }
 
 
@@ -74,6 +75,9 @@ def test_an_empty_variable_counts_as_unset_and_a_foreign_one_is_not_read() -> No
         ("RELAY_MAX_ATTEMPTS", "0"),
         ("RELAY_OWNER_GENERATIONS_PER_MINUTE", "-1"),
         ("RELAY_JOURNAL_FSYNC", "some\ntimes"),
+        ("RELAY_METRICS_ADDRESS", "9464"),
+        ("RELAY_METRICS_ADDRESS", "h:65536"),
+        ("RELAY_METRICS_ADDRESS", "http://h:9464"),
         ("RELAY_REDIS_URL", "127.0.0.1:6379"),
         ("RELAY_REDIS_URL", "http://127.0.0.1"),
         ("RELAY_REDIS_URL", "unix:///run/redis.sock"),
