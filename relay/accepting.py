@@ -48,7 +48,7 @@ async def accept_generation(services: Services, new: NewGeneration) -> Accepted:
     """
     settings = services.settings.jobs
     try:
-        return await accept(
+        accepted = await accept(
             services.db,
             new,
             generation_id=new_id("gen"),
@@ -56,8 +56,12 @@ async def accept_generation(services: Services, new: NewGeneration) -> Accepted:
             expires_seconds=settings.relay_queue_expires_seconds,
         )
     except OverBudget as error:
+        services.counts.over_budget[error.scope, error.unit] += 1
         logger.warning("a %s of %s was refused: %s", new.kind, new.owner, error)
         raise
+    if not accepted.replayed:
+        services.counts.accepted[new.kind.value] += 1
+    return accepted
 
 
 def request_hash(request: Request, canonical_body: bytes) -> str:

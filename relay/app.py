@@ -29,7 +29,7 @@ from relay.edge import Edge
 from relay.openapi import openapi_document
 from relay.problems import Shape, exception_handlers
 from relay.revocation import watch_revocations
-from relay.routes import conversations, feed, files, generations, health, personas
+from relay.routes import conversations, feed, files, generations, health, metrics, personas
 from relay.routes.operation import routes
 from relay.routes.pages import page_routes
 from relay.services import Services, open_services
@@ -42,6 +42,7 @@ OPERATIONS = (
     *conversations.OPERATIONS,
     *feed.OPERATIONS,
     *health.OPERATIONS,
+    *metrics.OPERATIONS,
 )
 """Every call of the native API."""
 

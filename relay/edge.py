@@ -71,7 +71,11 @@ class Edge:
             if started:
                 raise
             logger.exception("request %s failed", request_id, extra={"request_id": request_id})
-            response = shape(refusal_of(error), request_id)
+            refusal = refusal_of(error)
+            services = scope["app"].state.services
+            if services is not None:
+                services.counts.problems[refusal.code.value] += 1
+            response = shape(refusal, request_id)
             await response(scope, receive, send_with_headers)
 
     def _shape(self, scope: Scope) -> Shape:

@@ -6,6 +6,7 @@ timer a send would cost more than all else that a delivery takes, and the pulse 
 for all streams at once.
 """
 
+import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -20,6 +21,8 @@ from jobs.errors import Unavailable
 from jobs.events import retry_frame
 from relay.pulse import Pulse
 from relay.undecided import RETRY_MILLISECONDS
+
+log = logging.getLogger(__name__)
 
 SEND_TIMEOUT_SECONDS = 25.0
 """A reader that takes nothing for so long is cut off; it resumes with its cursor."""
@@ -68,8 +71,11 @@ class EventStream(EventSourceResponse):
     def tick(self, now: float) -> None:
         """Cuts the stream off when its reader has taken nothing for too long (Ticking)."""
         since = self._sending_since
-        if since is not None and now - since >= SEND_TIMEOUT_SECONDS:
-            self._cut.cancel()
+        if since is None or now - since < SEND_TIMEOUT_SECONDS or self._cut.cancel_called:
+            return
+        self._pulse.cut_off += 1
+        log.info("a reader took nothing and is cut off", extra={"seconds": round(now - since)})
+        self._cut.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events; returns with the body unfinished where the reader is to come back."""

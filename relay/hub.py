@@ -48,6 +48,11 @@ class Hub:
         """How many channels have a listener."""
         return len(self._channels)
 
+    @property
+    def connections(self) -> int:
+        """How many connections to Redis were made to subscribe; one that was lost is made anew."""
+        return self._pubsub.connections
+
     async def follow(self, generation_id: str, listener: Listener) -> bool:
         """Adds a reader of a generation's events.
 

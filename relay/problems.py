@@ -206,8 +206,12 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """Starlette's exception handler for every error that the table knows."""
     if isinstance(error, HTTPException) and (error.status_code, request.method) == (405, "OPTIONS"):
         return Response(status_code=204, headers=error.headers)
+    refusal = refusal_of(error)
+    services = request.app.state.services
+    if services is not None:
+        services.counts.problems[refusal.code.value] += 1
     shape: Shape = request.state.shape
-    return shape(refusal_of(error), request.state.request_id)
+    return shape(refusal, request.state.request_id)
 
 
 def exception_handlers() -> Mapping[Any, Any]:

@@ -44,6 +44,8 @@ class Pulse:
         self._lease_seconds = lease_seconds
         self._streams: dict[Ticking, None] = {}
         self._reading: asyncio.Task[None] | None = None
+        self.cut_off = 0
+        """How many readers were cut off since they took nothing for too long."""
 
     @property
     def streams(self) -> int:

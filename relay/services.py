@@ -15,6 +15,8 @@ from jobs.rescue import Rescuer
 from jobs.signals import Signals
 from jobs.stream_log import StreamLog
 from jobs.upkeep import kept_up
+from relay.counts import RelayCounts
+from relay.figures import FiguresReader
 from relay.hub import Hub
 from relay.pulse import open_pulse
 from relay.settings import RelaySettings
@@ -35,6 +37,8 @@ class Services:
     signals: Signals
     sources: Sources
     slots: StreamSlots
+    counts: RelayCounts
+    figures: FiguresReader
 
 
 @asynccontextmanager
@@ -53,6 +57,8 @@ async def open_services(settings: RelaySettings) -> AsyncIterator[Services]:
             services.sources.stream_log,
             services.signals,
             services.queue,
+            counts=services.counts.rescues,
+            measures=services.counts.measures,
         )
         async with kept_up({"rescue": rescuer.run}):
             yield services
@@ -69,6 +75,8 @@ async def connect(settings: RelaySettings, database: Database) -> AsyncIterator[
         pubsub = await stack.enter_async_context(open_pubsub(url))
         pulse = await stack.enter_async_context(open_pulse(database, lease))
         signals = Signals(redis)
+        figures = FiguresReader(database, queue, lease)
+        stack.push_async_callback(figures.close)
         yield Services(
             settings=settings,
             db=database,
@@ -86,4 +94,6 @@ async def connect(settings: RelaySettings, database: Database) -> AsyncIterator[
                 idle_timeout_seconds=settings.relay_idle_timeout_seconds,
             ),
             slots=StreamSlots(settings.relay_owner_streams),
+            counts=RelayCounts(),
+            figures=figures,
         )

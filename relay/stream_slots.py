@@ -5,7 +5,7 @@ A slot is taken before a stream is made and given back when its response is over
 
 from collections import Counter, defaultdict
 from types import TracebackType
-from typing import Literal
+from typing import Literal, get_args
 
 import anyio
 from starlette.responses import Response
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from relay.errors import TooManyStreams
 
-StreamKind = Literal["events", "feed"]
+StreamKind = Literal["events", "feed", "ops"]
 
 
 class StreamSlots:
@@ -30,6 +30,13 @@ class StreamSlots:
     def open_streams(self, owner: str, kind: StreamKind = "events") -> int:
         """How many slots of this kind the owner holds."""
         return self._open[owner, kind]
+
+    def open_by_kind(self) -> dict[str, int]:
+        """How many slots of each kind all owners hold together."""
+        kinds: Counter[str] = Counter(dict.fromkeys(get_args(StreamKind), 0))
+        for (_, kind), count in self._open.items():
+            kinds[kind] += count
+        return dict(kinds)
 
     def has_room(self, owner: str, kind: StreamKind = "events") -> bool:
         """Whether a stream that is no reconnect would be taken in."""

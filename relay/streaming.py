@@ -80,6 +80,9 @@ async def _announce_interrupted(services: Services, owner: str, generation_id: s
         # Its worker sees the request by the next beat, its readers the row by the next heartbeat.
         return
     if generation.state.terminal:
+        if generation.attempt == 0:
+            # It ended with this request; one that had run was ended and counted by its worker.
+            services.counts.measures.note_end(generation)
         await services.signals.look(generation_id)
         await services.signals.changed(owner, generation)
     else:
@@ -90,6 +93,7 @@ async def announce_cancel(services: Services, owner: str, outcome: CancelOutcome
     """Hurries the worker that runs it, or tells that it ended before it ran."""
     generation = outcome.generation
     if outcome.ended_now:
+        services.counts.measures.note_end(generation)
         await services.signals.look(generation.id)
         await services.signals.changed(owner, generation)
         if outcome.promoted is not None:

@@ -112,7 +112,7 @@ _TAKE_PROBE = (
     )
 )
 _OPEN_MODELS = select(breakers.c.model).where(_is_open).distinct()
-_ALL = select(
+ALL_BREAKERS = select(
     breakers.c.endpoint,
     breakers.c.model,
     case(
@@ -135,6 +135,7 @@ _ALL = select(
     .scalar_subquery()
     .label("waiting"),
 ).order_by(breakers.c.endpoint, breakers.c.model)
+"""Every breaker that has a failure: the fields of Breaker."""
 
 
 async def may_probe(db: Database, endpoint: str, generation_id: str, seen_attempt: int) -> bool:
@@ -179,7 +180,7 @@ async def open_models(db: Database) -> frozenset[str]:
 
 async def read_breakers(db: Database) -> tuple[Breaker, ...]:
     """Every breaker that has a failure, for metrics and for people; raises Unavailable."""
-    return tuple(Breaker(**row._mapping) for row in await db.fetch(_ALL))
+    return tuple(Breaker(**row._mapping) for row in await db.fetch(ALL_BREAKERS))
 
 
 def holder(generation_id: str, attempt: int) -> str:

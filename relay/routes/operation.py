@@ -17,7 +17,7 @@ from relay.services import Services
 
 EVENT_STREAM = "text/event-stream"
 
-Admits = Literal["anyone", "read", "generate", "ticket"]
+Admits = Literal["anyone", "read", "generate", "admin", "ticket"]
 """Who may call: anyone; a token with this scope; or `ticket`, where the call itself looks at the
 ticket or the token."""
 
@@ -81,9 +81,8 @@ class Operation:
         if services is None:
             raise RuntimeError("the host must enter the lifespan of the relay that it mounts")
         access = ANYONE
-        if self.admits in ("read", "generate"):
-            scope: Literal["read", "generate"] = "read" if self.admits == "read" else "generate"
-            access = await authorize(services, request, scope)
+        if self.admits != "anyone" and self.admits != "ticket":
+            access = await authorize(services, request, self.admits)
         return await self.handler(Call(request, access, services))
 
 

@@ -56,6 +56,7 @@ def test_the_calls_of_the_protocol_are_described() -> None:
         ("GET", "/v1/feed"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
+        ("GET", "/metrics"),
     }
 
 

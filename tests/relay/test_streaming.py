@@ -326,6 +326,7 @@ async def test_a_send_that_nobody_takes_is_given_up_by_the_clock(live: Live) -> 
         async with asyncio.timeout(5):
             await answering
     assert (sources.hub.channels, sources.pulse.streams) == (0, 0)
+    assert sources.pulse.cut_off == 1
 
 
 async def test_a_join_that_is_cancelled_frees_what_it_held(

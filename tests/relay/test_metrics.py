@@ -1,0 +1,99 @@
+"""What a relay tells Prometheus is what happened, and only an admin is told."""
+
+from jobs.store.breaker_notes import Place, Rule, note_failure
+from jobs.store.workers import register_worker
+from tests.relay.conftest import OpenRelay
+from tests.relay.edge import EdgeRelay
+from tests.services import eventually, free_port
+from tests.services.scrape import Scrape
+
+
+async def scraped(relay: EdgeRelay, **headers: str) -> Scrape:
+    """What it tells now."""
+    answer = await relay.client.get("/metrics", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return Scrape(answer.text)
+
+
+async def test_only_an_admin_is_told(guarded: EdgeRelay) -> None:
+    assert (await guarded.client.get("/metrics")).status_code == 401
+    refused = await guarded.client.get("/metrics", headers=await guarded.bearer("generate"))
+    assert (refused.status_code, refused.json()["code"]) == (403, "missing_scope")
+    told = await scraped(guarded, **await guarded.bearer("admin"))
+    assert told.value("relay_problems_total", code="unauthenticated") == 1
+    assert told.value("relay_problems_total", code="missing_scope") == 1
+
+
+async def test_what_is_accepted_refused_and_cancelled_is_counted(open_relay: OpenRelay) -> None:
+    async with open_relay(RELAY_OWNER_GENERATIONS_PER_MINUTE="2") as relay:
+        kept = {"kind": "chat", "input": "hello"}
+        first = await relay.post("/v1/generations", kept, Idempotency_Key="k")
+        again = await relay.post("/v1/generations", kept, Idempotency_Key="k")
+        assert again.headers["idempotent-replay"] == "true"
+        await relay.persona()
+        over = await relay.post("/v1/generations", kept)
+        assert over.status_code == 429
+        await relay.post(f"/v1/generations/{first.json()['id']}/cancel", {})
+        await relay.post("/v1/generations", {"kind": "song", "input": "la"})
+        told = await scraped(relay)
+    accepted = "relay_generations_accepted_total"
+    assert told.value(accepted, kind="chat") == told.value(accepted, kind="generate") == 1
+    refusals = "relay_budget_refusals_total"
+    assert told.value(refusals, scope="owner", unit="generations") == told.value(refusals) == 1
+    assert told.value("relay_problems_total", code="limit_exceeded") == 1
+    assert told.value("relay_problems_total", code="invalid_request") == 1
+    assert told.value("relay_generations_ended_total", kind="chat", outcome="cancelled") == 1
+    assert told.value("relay_generations", state="queued") == 1
+
+
+async def test_an_interrupted_one_that_waited_is_counted_as_ended_here(relay: EdgeRelay) -> None:
+    first = await relay.chat()
+    await relay.chat("second", conversation_id=first["conversation_id"], on_active="queue")
+    await relay.chat("third", conversation_id=first["conversation_id"], on_active="interrupt")
+    told = await scraped(relay)
+    assert told.value("relay_generations_ended_total", outcome="cancelled") == 2
+
+
+async def test_the_whole_system_is_told_as_the_database_has_it(relay: EdgeRelay) -> None:
+    db = relay.services.db
+    await register_worker(db, "wrk_1", 12)
+    await note_failure(db, Place("http://m", "big"), Rule(failures=1), jitter_seconds=0)
+    await relay.chat()
+    told = await scraped(relay)
+    assert told.value("relay_database_up") == told.value("relay_redis_up") == 1
+    assert told.value("relay_workers", state="alive") == 1
+    assert told.value("relay_workers", state="silent") == 0
+    assert told.value("relay_places") == 12
+    assert told.value("relay_queue_depth") == 1
+    assert told.value("relay_breaker", endpoint="http://m", model="big", state="open") == 1
+    assert told.value("relay_breaker", model="big", state="closed") == 0
+
+
+async def test_open_streams_are_told_by_kind(relay: EdgeRelay) -> None:
+    assert (await scraped(relay)).value("relay_open_streams", kind="events") == 0
+    with relay.services.slots.acquire("ann") as slot:
+        assert (await scraped(relay)).value("relay_open_streams", kind="events") == 1
+        slot.release()
+    assert (await scraped(relay)).value("relay_open_streams", kind="events") == 0
+
+
+async def test_what_the_relays_own_rescuer_ends_is_counted(open_relay: OpenRelay) -> None:
+    async with open_relay(RELAY_QUEUE_EXPIRES_SECONDS="0.05", RELAY_LEASE_SECONDS="0.6") as relay:
+        await relay.chat()
+        rescues = relay.services.counts.rescues
+        await eventually(lambda: rescues.expired == 1)
+        told = await scraped(relay)
+    assert told.value("relay_generations_ended_total", outcome="expired", code="not_started") == 1
+    assert told.value("relay_rescues_total", duty="expired") == 1
+
+
+async def test_without_the_database_the_relays_own_figures_are_told(
+    open_relay: OpenRelay,
+) -> None:
+    nowhere = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none"
+    async with open_relay(RELAY_DATABASE_URL=nowhere) as relay:
+        told = await scraped(relay)
+    assert told.value("relay_database_up") == 0
+    assert told.value("relay_redis_up") == 1
+    assert not told.has("relay_workers")
