@@ -11,6 +11,7 @@ from tests.house.test_env_example import defaults
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+PROMETHEUS = (ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8")
 COMMANDS = {"serve", "worker", "migrate"}
 
 
@@ -79,3 +80,12 @@ def test_a_worker_may_hand_over_before_compose_kills_it() -> None:
     grace = re.search(r"stop_grace_period: (\d+)s", COMPOSE)
     assert grace is not None
     assert int(grace[1]) > Settings().relay_lease_seconds
+
+
+def test_prometheus_is_told_of_every_worker_at_the_address_it_serves() -> None:
+    scraped = set(re.findall(r'"(worker-\d+:\d+)"', PROMETHEUS))
+    workers = re.findall(r"^  (worker-\d+):$", COMPOSE, flags=re.MULTILINE)
+    address = re.search(r"RELAY_METRICS_ADDRESS: \S+:(\d+)$", COMPOSE, flags=re.MULTILINE)
+    assert address is not None
+    assert scraped == {f"{worker}:{address[1]}" for worker in workers}
+    assert re.search(rf'"\S*{address[1]}:', COMPOSE) is None
