@@ -5,6 +5,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+NPM := tests/clients/npm
 UV := $(BIN)/uv
 SYNC := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --inexact
 
@@ -12,10 +13,10 @@ SYNC := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(UV) sync --lo
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format install clean
+.PHONY: help run test test-clients chaos check format install clean
 
 help: ## show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  with, for instance: make run PORT=8001 · make test ARGS="-k cursor"'
 
 run: $(VENV)/.synced-run ## set everything up and run the whole system (PORT=8000, ARGS=)
@@ -23,6 +24,9 @@ run: $(VENV)/.synced-run ## set everything up and run the whole system (PORT=800
 
 test: $(VENV)/.synced ## set everything up and run the test suite (ARGS=)
 	@exec $(BIN)/pytest $(ARGS)
+
+test-clients: $(VENV)/.synced-clients ## install the pinned npm clients, with a Node of their own, and run them (ARGS=)
+	@CLIENTS=1 exec $(BIN)/pytest $(NPM) $(ARGS)
 
 chaos: $(VENV)/.synced ## break real processes in every way, for some minutes (ARGS=, CHAOS_SEED=)
 	@CHAOS=1 exec $(BIN)/pytest tests/chaos $(ARGS)
@@ -41,7 +45,7 @@ install: $(VENV)/.synced ## set everything up, run nothing
 	@echo "ready: $(VENV)"
 
 clean: ## remove the virtual environment and all caches; the data in .persona-relay stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(NPM)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # Inexact: uv itself stays, and what `make test` has added.
 $(VENV)/.synced-run: pyproject.toml uv.lock | $(UV)
@@ -51,6 +55,11 @@ $(VENV)/.synced-run: pyproject.toml uv.lock | $(UV)
 $(VENV)/.synced: pyproject.toml uv.lock | $(UV)
 	@$(SYNC)
 	@touch $@ $(VENV)/.synced-run
+
+$(VENV)/.synced-clients: $(VENV)/.synced $(NPM)/package.json $(NPM)/package-lock.json
+	@$(SYNC) --group clients
+	@cd $(NPM) && '$(CURDIR)/$(BIN)/npm' ci --loglevel=error
+	@touch $@
 
 # A virtual environment that is there already is kept if its Python will do.
 $(UV):

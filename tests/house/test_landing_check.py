@@ -47,7 +47,11 @@ def test_it_runs_the_readmes_commands_and_says_that_the_outcome_decides(machine:
     put(machine / "apt-get", "exit 0")
     done = land(machine)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == ["make check CI=true", "make test CI=true"]
+    assert done.stdout.splitlines()[-3:] == [
+        "make check CI=true",
+        "make test CI=true",
+        "make test-clients CI=true",
+    ]
 
 
 def test_a_failed_check_is_a_failure_and_the_tests_do_not_hide_it(machine: Path) -> None:

@@ -1,0 +1,38 @@
+"""The npm clients are pinned, their lock names no registry, and the docs say which were tried."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NPM = ROOT / "tests/clients/npm"
+
+
+def wanted() -> dict[str, str]:
+    found: dict[str, str] = json.loads((NPM / "package.json").read_text())["dependencies"]
+    return found
+
+
+def test_each_client_is_wanted_in_one_exact_version_which_the_lock_has() -> None:
+    locked = json.loads((NPM / "package-lock.json").read_text())["packages"]
+    for name, version in wanted().items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version), name
+        assert locked[f"node_modules/{name}"]["version"] == version
+
+
+def test_the_lock_has_a_digest_of_every_package_and_no_address() -> None:
+    packages = json.loads((NPM / "package-lock.json").read_text())["packages"]
+    assert len(packages) > 20
+    for name, package in packages.items():
+        assert not name or package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
+
+
+def test_the_docs_table_names_the_versions_that_are_tried() -> None:
+    rows = re.findall(
+        r"^\| `([^`\n]+)`[^|\n]* \(npm\) \| ([^|\n]+) \|",
+        (ROOT / "docs/protocol.md").read_text(),
+        re.M,
+    )
+    assert len(rows) > 2
+    assert {name: wanted()[name] for name, _ in rows} == dict(rows)
