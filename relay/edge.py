@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from relay.problems import Shape, problem_response, refusal_of
+from relay.problems import Shape, count_refusal, problem_response, refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +72,7 @@ class Edge:
                 raise
             logger.exception("request %s failed", request_id, extra={"request_id": request_id})
             refusal = refusal_of(error)
-            services = scope["app"].state.services
-            if services is not None:
-                services.counts.problems[refusal.code.value] += 1
+            count_refusal(scope["app"], refusal)
             response = shape(refusal, request_id)
             await response(scope, receive, send_with_headers)
 

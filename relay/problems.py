@@ -202,14 +202,19 @@ def problem_response(refusal: Refusal, request_id: str) -> Response:
     )
 
 
+def count_refusal(app: Any, refusal: Refusal) -> None:
+    """Counts it among what this app has refused, if it has its services."""
+    services = getattr(app.state, "services", None)
+    if services is not None:
+        services.counts.problems[refusal.code.value] += 1
+
+
 async def answer_error(request: Request, error: Exception) -> Response:
     """Starlette's exception handler for every error that the table knows."""
     if isinstance(error, HTTPException) and (error.status_code, request.method) == (405, "OPTIONS"):
         return Response(status_code=204, headers=error.headers)
     refusal = refusal_of(error)
-    services = request.app.state.services
-    if services is not None:
-        services.counts.problems[refusal.code.value] += 1
+    count_refusal(request.app, refusal)
     shape: Shape = request.state.shape
     return shape(refusal, request.state.request_id)
 
