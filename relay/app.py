@@ -26,6 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from relay.edge import Edge
+from relay.hosts import KnownHosts
 from relay.openapi import openapi_document
 from relay.problems import Shape, exception_handlers
 from relay.revocation import watch_revocations
@@ -111,6 +112,8 @@ async def _revocations_watched(services: Services) -> AsyncIterator[None]:
 
 def _middleware(settings: RelaySettings) -> list[Middleware]:
     middleware = [Middleware(Edge, shapes=SHAPES)]
+    if settings.allowed_hosts:
+        middleware.append(Middleware(KnownHosts, names=settings.allowed_hosts))
     if settings.allowed_origins:
         cors = Middleware(
             CORSMiddleware,

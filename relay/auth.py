@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from jobs.store.tokens import authenticate
 from jobs.store.tokens import still_valid as find_valid
+from relay.cross_site import refuse_cross_site
 from relay.errors import MissingScope, Unauthenticated
 from relay.services import Services
 from relay.tickets import TICKET_SECONDS, Ticket, read_ticket, sign_ticket
@@ -41,9 +42,10 @@ ANYONE = Access("", frozenset())
 async def authorize(services: Services, request: Request, scope: Scope) -> Access:
     """The access that the request's bearer token gives; everything, of `local`, when auth is off.
 
-    Raises Unauthenticated, or MissingScope when the token doesn't reach `scope`.
+    Raises Unauthenticated, or MissingScope when the token doesn't reach `scope`; CrossSite.
     """
     if services.settings.relay_auth == "off":
+        refuse_cross_site(request.method, request.headers, services.settings.allowed_origins)
         return Access(LOCAL_OWNER, _IMPLIED["admin"])
     header = request.headers.get("authorization")
     if header is None:

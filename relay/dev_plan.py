@@ -67,6 +67,8 @@ def make_plan(given: Mapping[str, str], address: Address, data_dir: Path) -> Pla
     environment.setdefault("RELAY_JOURNAL_DIR", f"{data_dir}/journal")
     if _is_loopback(address.host):
         environment.setdefault("RELAY_AUTH", "off")
+        # A page elsewhere could give its own name this address, and be of the same origin.
+        environment.setdefault("RELAY_ALLOWED_HOSTS", ",".join(_local_names(address.host)))
     if environment.get("RELAY_AUTH", "token") == "token" and "RELAY_SECRET" not in environment:
         environment["RELAY_SECRET"] = kept_secret(data_dir)
     redis_port, demo_port = _free_ports(2)
@@ -127,6 +129,11 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _local_names(host: str) -> tuple[str, ...]:
+    own = f"[{host}]" if ":" in host else host
+    return tuple(dict.fromkeys(("localhost", "127.0.0.1", "[::1]", own)))
 
 
 def _free_ports(count: int) -> list[int]:

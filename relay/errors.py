@@ -3,6 +3,8 @@
 RelayError
 ├── Unauthenticated      no credentials, or none that are good
 ├── MissingScope         good credentials that don't reach this far
+├── CrossSite            another site's page, where no credentials are asked for
+├── WrongHost            asked under a name that is not the server's
 ├── UnsupportedMedia     a body that is not declared as JSON
 ├── BodyTooLarge         a body beyond the limit
 ├── MalformedBody        a body that is no JSON document
@@ -29,6 +31,22 @@ class MissingScope(RelayError):
     def __init__(self, scope: str) -> None:
         super().__init__(f"this needs a token with the scope {scope!r}")
         self.scope = scope
+
+
+class CrossSite(RelayError):
+    """A page of another site asks for a change, and no token says that it may."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a page of another site may change nothing here unless RELAY_ALLOWED_ORIGINS names it"
+        )
+
+
+class WrongHost(RelayError):
+    """The request names a host that is none of RELAY_ALLOWED_HOSTS."""
+
+    def __init__(self) -> None:
+        super().__init__("this server has another name: RELAY_ALLOWED_HOSTS lists its names")
 
 
 class UnsupportedMedia(RelayError):

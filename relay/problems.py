@@ -27,12 +27,14 @@ from jobs.errors import (
 )
 from relay.errors import (
     BodyTooLarge,
+    CrossSite,
     InvalidField,
     MalformedBody,
     MissingScope,
     TooManyStreams,
     Unauthenticated,
     UnsupportedMedia,
+    WrongHost,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -44,6 +46,8 @@ class Code(StrEnum):
 
     UNAUTHENTICATED = "unauthenticated"
     MISSING_SCOPE = "missing_scope"
+    CROSS_SITE = "cross_site"
+    WRONG_HOST = "wrong_host"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     BODY_TOO_LARGE = "body_too_large"
     MALFORMED_BODY = "malformed_body"
@@ -63,6 +67,8 @@ class Code(StrEnum):
 MEANINGS: Mapping[Code, str] = {
     Code.UNAUTHENTICATED: "The credentials are missing, wrong, expired or revoked.",
     Code.MISSING_SCOPE: "The token was not given the scope that this call needs.",
+    Code.CROSS_SITE: "A page of another site asks for a change, and authorization is off.",
+    Code.WRONG_HOST: "The request names a host that is none of RELAY_ALLOWED_HOSTS.",
     Code.UNSUPPORTED_MEDIA_TYPE: "The body is not declared as application/json.",
     Code.BODY_TOO_LARGE: "The body is over 1 MiB.",
     Code.MALFORMED_BODY: "The body is not one JSON document, or was cut off.",
@@ -144,6 +150,8 @@ def _of_the_router(error: HTTPException) -> Refusal:
 _TABLE: dict[type[Exception], Any] = {
     Unauthenticated: _unauthenticated,
     MissingScope: _missing_scope,
+    CrossSite: lambda _: Refusal(403, Code.CROSS_SITE),
+    WrongHost: lambda _: Refusal(421, Code.WRONG_HOST),
     UnsupportedMedia: lambda _: Refusal(
         415, Code.UNSUPPORTED_MEDIA_TYPE, {"Accept": "application/json"}
     ),

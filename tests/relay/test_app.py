@@ -31,6 +31,10 @@ async def test_every_answer_has_safe_headers(relay: EdgeRelay, path: str) -> Non
     assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "microphone=()" in answer.headers["permissions-policy"]
     assert answer.headers["x-request-id"]
 
 

@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -85,6 +86,23 @@ def test_beyond_this_machine_a_token_is_needed_and_the_secret_stays(
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
 def test_on_this_machine_alone_no_token_is_needed(host: str, tmp_path: Path) -> None:
     assert make_plan({}, Address(host, 8000), tmp_path).environment["RELAY_AUTH"] == "off"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
+def test_on_this_machine_alone_it_is_asked_under_local_names_alone(
+    host: str, tmp_path: Path
+) -> None:
+    address = Address(host, 8000)
+    names = make_plan({}, address, tmp_path).environment["RELAY_ALLOWED_HOSTS"].split(",")
+    assert {"localhost", "127.0.0.1", "[::1]"} <= set(names)
+    assert urlsplit(address.url).netloc.removesuffix(":8000") in names
+    given = {"RELAY_ALLOWED_HOSTS": "*"}
+    assert make_plan(given, address, tmp_path).environment["RELAY_ALLOWED_HOSTS"] == "*"
+
+
+def test_beyond_this_machine_it_is_asked_under_any_name(tmp_path: Path) -> None:
+    made = make_plan({"RELAY_AUTH": "off"}, Address("0.0.0.0", 8000), tmp_path)
+    assert "RELAY_ALLOWED_HOSTS" not in made.environment
 
 
 def test_a_wrong_value_is_refused_before_anything_starts(tmp_path: Path) -> None:

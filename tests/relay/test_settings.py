@@ -1,6 +1,7 @@
 """The relay's settings come from the environment, once, and keep their secrets."""
 
 import pytest
+from rich.pretty import pretty_repr
 
 from jobs.settings import InvalidSetting
 from relay.settings import RelaySettings, read_relay_settings
@@ -48,6 +49,8 @@ def test_a_variable_named_like_a_field_of_the_program_is_not_read() -> None:
             {"RELAY_AUTH": "off", "RELAY_ALLOWED_ORIGINS": "https://a.example/path"},
             "RELAY_ALLOWED_ORIGINS",
         ),
+        ({"RELAY_AUTH": "off", "RELAY_ALLOWED_HOSTS": "a.example:80"}, "RELAY_ALLOWED_HOSTS"),
+        ({"RELAY_AUTH": "off", "RELAY_ALLOWED_HOSTS": "*, a.example"}, "RELAY_ALLOWED_HOSTS"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(environment: dict[str, str], variable: str) -> None:
@@ -72,4 +75,8 @@ def test_secrets_are_not_shown() -> None:
         }
     )
     assert "hush" not in f"{settings!r} {settings}"
+    for shown in (settings, settings.jobs):
+        told = pretty_repr(shown)
+        assert "hush" not in told
+        assert "relay_" in told
     assert "relay_heartbeat_seconds=10.0" in repr(settings)
