@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs import sqlite_driver
+from jobs.postgres_tls import checked_tls, split_tls
 from jobs.settings import InvalidSetting
 
 CONNECT_SECONDS = 5
@@ -35,10 +36,7 @@ def database_url(url: str) -> URL:
             raise InvalidSetting("RELAY_DATABASE_URL", "SQLite needs a file")
         return parsed.set(drivername="sqlite+aiosqlite")
     if backend == "postgresql":
-        query = dict(parsed.query)
-        if "sslmode" in query:
-            query.setdefault("ssl", query.pop("sslmode"))
-        return parsed.set(drivername="postgresql+asyncpg", query=query)
+        return checked_tls(parsed.set(drivername="postgresql+asyncpg"))
     raise InvalidSetting("RELAY_DATABASE_URL", "must be sqlite+aiosqlite or postgresql+asyncpg")
 
 
@@ -46,7 +44,12 @@ def _json_dumps(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_JSON = {"json_serializer": _json_dumps, "json_deserializer": msgspec.json.decode}
+_COMMON = {
+    "json_serializer": _json_dumps,
+    "json_deserializer": msgspec.json.decode,
+    # An error would quote what users said, and hashes of tokens, into the log.
+    "hide_parameters": True,
+}
 
 
 def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
@@ -59,7 +62,7 @@ def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     common = {
         "connect_args": {"timeout": BUSY_SECONDS, "async_creator_fn": sqlite_driver.connect},
         "pool_timeout": STATEMENT_SECONDS,
-        **_JSON,
+        **_COMMON,
     }
     reader = create_async_engine(
         url, pool_size=8, max_overflow=8, execution_options={"relay_begin": "BEGIN"}, **common
@@ -93,14 +96,15 @@ def _begin_sqlite(connection: Any) -> None:
 
 def postgresql_engine(url: URL) -> AsyncEngine:
     """One engine for all; a connection that has lain idle is tried before it is used."""
+    address, tls = split_tls(url)
     engine = create_async_engine(
-        url,
+        address,
         pool_size=5,
         max_overflow=15,
         pool_timeout=STATEMENT_SECONDS,
         pool_recycle=1800,
-        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
-        **_JSON,
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS, **tls},
+        **_COMMON,
     )
     event.listen(engine.sync_engine, "checkin", _note_use)
     event.listen(engine.sync_engine, "checkout", _try_when_idle)

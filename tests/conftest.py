@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.services.absent import ABSENT, Absent, absent, under_ci
 from tests.services.chromium import find_chromium
+from tests.services.nginx import find_nginx
 from tests.services.postgres_server import PostgresServer, postgres_binaries
 from tests.services.redis_server import RedisServer, redis_binary
 
@@ -61,12 +63,15 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def start_postgres() -> Iterator[Callable[..., PostgresServer]]:
-    """Start servers of the test's own: `start_postgres(options=("max_connections=20",))`."""
+    """Start servers of the test's own: `start_postgres(options=("max_connections=20",))`.
+
+    What may be wished for is `PostgresServer`'s.
+    """
     binaries = _postgres_binaries()
     started: list[PostgresServer] = []
 
-    def start(*, options: tuple[str, ...] = ()) -> PostgresServer:
-        started.append(PostgresServer(binaries, options=options))
+    def start(**wanted: Any) -> PostgresServer:
+        started.append(PostgresServer(binaries, **wanted))
         return started[-1]
 
     yield start
@@ -105,6 +110,12 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def chromium_path() -> Path:
     """The installed Chromium."""
     return find_chromium() or absent("Chromium")
+
+
+@pytest.fixture(scope="session")
+def nginx() -> str:
+    """The installed nginx."""
+    return find_nginx() or absent("nginx")
 
 
 def _redis_binary() -> Path:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import database_engines
@@ -231,3 +232,10 @@ async def test_sqlite_is_opened_as_promised(sqlite_url: str) -> None:
         assert await db.write(pragmas) == wanted
         async with db.read() as connection:
             assert await pragmas(connection) == wanted
+
+
+async def test_an_error_quotes_nothing_that_a_statement_was_given(db: Database) -> None:
+    with pytest.raises(SQLAlchemyError) as failed:
+        await db.fetch(text("SELECT :said FROM nowhere"), {"said": "hush"})
+    assert "nowhere" in str(failed.value)
+    assert "hush" not in str(failed.value)

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 
 from jobs.pubsub import PubSub, open_pubsub
 from jobs.redis_link import open_redis
-from tests.jobs.tls_front import tls_front
 from tests.services import DelayingProxy, Direction, RedisServer, eventually
+from tests.services.tls_front import tls_front
 
 StartRedis = Callable[..., RedisServer]
 

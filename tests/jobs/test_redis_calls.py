@@ -13,8 +13,8 @@ from jobs.redis_calls import open_calls
 from jobs.redis_link import REDIS_FAILURES, open_redis
 from jobs.redis_wire import Address
 from tests.jobs.log_rig import open_rig
-from tests.jobs.tls_front import tls_front
 from tests.services import DelayingProxy, Direction, RedisServer, eventually, free_port
+from tests.services.tls_front import tls_front
 
 StartRedis = Callable[..., RedisServer]
 

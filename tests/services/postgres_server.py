@@ -10,6 +10,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.services.certificate import write_certificate
 from tests.services.child import Child
 from tests.services.ports import free_port
 from tests.services.waiting import until
@@ -47,16 +48,31 @@ class PostgresServer:
     Made for tests: fsync is off, so a killed server keeps what was committed, a lost machine not.
     """
 
-    def __init__(self, binaries: Path, *, options: tuple[str, ...] = ()) -> None:
-        """Initialise the data directory and start it; `options` = more `postgres -c` settings."""
+    def __init__(
+        self,
+        binaries: Path,
+        *,
+        options: tuple[str, ...] = (),
+        tls: bool = False,
+        password: str = "",
+    ) -> None:
+        """Initialise the data directory and start it; `options` = more `postgres -c` settings.
+
+        `tls`: its certificate is for localhost, and nothing is said to it without TLS. `password`:
+        what TCP connections need to log in; `sql` and `url` give it.
+        """
         self.options = options
+        self.password = password
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="postgres-"))
         self.user = _unprivileged_user()
+        self.authority: Path | None = None
         self._numbers = itertools.count(1)
         self._own(self.directory)
         self.binaries = self._reachable(binaries)
         self._initialise()
+        if tls:
+            self._serve_tls()
         self._child = self._start()
 
     @property
@@ -70,7 +86,17 @@ class PostgresServer:
 
     def url(self, database: str = "postgres") -> str:
         """The SQLAlchemy address of a database; it stays the same over restarts."""
-        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{database}"
+        login = f"postgres:{self.password}" if self.password else "postgres"
+        if self.authority is None:
+            return f"postgresql+asyncpg://{login}@127.0.0.1:{self.port}/{database}"
+        verified = f"sslmode=verify-full&sslrootcert={self.authority}"
+        return f"postgresql+asyncpg://{login}@localhost:{self.port}/{database}?{verified}"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment in which PostgreSQL's own programs log in to it."""
+        login = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres"}
+        return {**os.environ, **login, "PGPASSWORD": self.password}
 
     def create_database(self, template: str = "template0") -> str:
         """Make an empty database, or a copy of `template`, and give its name."""
@@ -84,10 +110,11 @@ class PostgresServer:
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement as the superuser; the rows as lines, columns split by `|`."""
-        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database)
         how = ("-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1")
-        psql = [str(self.binaries / "psql"), *where, *how, "-c", statement]
-        done = subprocess.run(psql, capture_output=True, text=True, check=False, timeout=30)
+        psql = [str(self.binaries / "psql"), "-d", database, *how, "-c", statement]
+        done = subprocess.run(
+            psql, env=self.variables, capture_output=True, text=True, check=False, timeout=30
+        )
         if done.returncode:
             raise RuntimeError(f"{statement}: {done.stderr.strip()}")
         return done.stdout.strip()
@@ -152,7 +179,12 @@ class PostgresServer:
 
     def _initialise(self) -> None:
         where = ("-D", str(self.directory / "data"), "-U", "postgres")
-        how = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+        method = ["--auth=trust"]
+        if self.password:
+            file = self.directory / "password"
+            file.write_text(self.password, encoding="utf-8")
+            method = ["--auth=scram-sha-256", f"--pwfile={file}"]
+        how = (*method, "--encoding=UTF8", "--locale=C", "--no-sync")
         done = subprocess.run(
             [str(self.binaries / "initdb"), *where, *how],
             user=self.user,
@@ -163,6 +195,14 @@ class PostgresServer:
         )
         if done.returncode:
             raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+
+    def _serve_tls(self) -> None:
+        self.authority, key = write_certificate(self.directory)
+        self._own(key)
+        files = (f"ssl_cert_file={self.authority}", f"ssl_key_file={key}")
+        self.options += ("ssl=on", *files, "listen_addresses=localhost,127.0.0.1")
+        rules = self.directory / "data" / "pg_hba.conf"
+        rules.write_text(rules.read_text().replace("\nhost ", "\nhostssl "), encoding="utf-8")
 
     def _start(self) -> Child:
         settings = (

@@ -1,4 +1,4 @@
-"""A TLS front before a plain server, for tests alone: its key is public and worth nothing."""
+"""A TLS front before a plain server: what the embedded Valkey can't do, done for it."""
 
 import asyncio
 import ssl
@@ -7,36 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-# Self-signed for "localhost" and no other name, until the year 2120.
-CERTIFICATE = """\
------BEGIN CERTIFICATE-----
-MIIBnDCCAUKgAwIBAgIUbAFnfVT2zvU+/aHWBJCynPPF53QwCgYIKoZIzj0EAwIw
-IDEeMBwGA1UEAwwVdGVzdCBvZiBwZXJzb25hLXJlbGF5MCAXDTIwMDEwMTAwMDAw
-MFoYDzIxMjAwMTAxMDAwMDAwWjAgMR4wHAYDVQQDDBV0ZXN0IG9mIHBlcnNvbmEt
-cmVsYXkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATSOVKyW/c1/YAXfBs7DKVZ
-rMAYcK1F8UeBYgCM8Z0nBKO1UCMTJh19RM3vki37tmLpe5C0hgK/6YgGwmMSWR+n
-o1gwVjAUBgNVHREEDTALgglsb2NhbGhvc3QwDwYDVR0TAQH/BAUwAwEB/zAdBgNV
-HQ4EFgQUnCrLkZ/VWOQnsKVr3n/5RtPLTQQwDgYDVR0PAQH/BAQDAgKEMAoGCCqG
-SM49BAMCA0gAMEUCIAi8ayyG8FhWSEON63+i6XLD4YF3mDjtLkdPVWCMzdcWAiEA
-8+yl7i09VvYyZaXIkopLAqMR0isVofI8lu4czsdMhBw=
------END CERTIFICATE-----
-"""
-KEY = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgCyjIYn8fZv3QXkqo
-ZgGinKiaIJh/s7PujZSIJpBncmShRANCAATSOVKyW/c1/YAXfBs7DKVZrMAYcK1F
-8UeBYgCM8Z0nBKO1UCMTJh19RM3vki37tmLpe5C0hgK/6YgGwmMSWR+n
------END PRIVATE KEY-----
-"""
+from tests.services.certificate import write_certificate
 
 
 @asynccontextmanager
 async def tls_front(url: str, directory: Path) -> AsyncIterator[tuple[int, Path]]:
     """The port of a TLS server on 127.0.0.1 before the one that the URL names, and its CA file."""
     behind = urlsplit(url)
-    certificate, key = directory / "certificate.pem", directory / "key.pem"
-    certificate.write_text(CERTIFICATE)
-    key.write_text(KEY)
+    certificate, key = write_certificate(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     serving: set[asyncio.Task[None]] = set()
