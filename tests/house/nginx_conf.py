@@ -1,6 +1,7 @@
 """Read deploy/nginx.conf: its directives, and a copy that runs before a relay of the test's own."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 PATH = Path(__file__).parents[2] / "deploy" / "nginx.conf"
@@ -20,17 +21,18 @@ def seconds(value: str) -> int:
     return int(value.removesuffix("s"))
 
 
-def written_for_a_test(directory: Path, relay_port: int, port: int) -> Path:
-    """Write a copy that listens on `port` of the loopback interface, with one known relay behind.
+def written_for_a_test(directory: Path, relay_ports: Iterable[int], port: int) -> Path:
+    """Write a copy that listens on `port` of the loopback interface, with known relays behind.
 
     Only addresses and places of files differ: looking names up again needs a name server.
     """
     text = PATH.read_text(encoding="utf-8").replace("/tmp/", f"{directory}/")
+    servers = "\n".join(rf"server 127.0.0.1:{relay} \1;" for relay in relay_ports)
     for pattern, replacement in (
         (r"resolver .*;", ""),
-        (r"server relay:8000 resolve ", f"server 127.0.0.1:{relay_port} "),
+        (r"server relay:8000 resolve (.*);", servers),
         (r"listen 8080 ", f"listen 127.0.0.1:{port} "),
-        (r"access_log .*;", f"access_log {directory}/access.log;"),
+        (r"access_log /dev/stdout ", f"access_log {directory}/access.log "),
     ):
         text, count = re.subn(pattern, replacement, text)
         if count != 1:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.house.nginx_conf import written_for_a_test
 from tests.services import Child, eventually, free_port, live_server
 
 BREAK_OFF = b"break off"
+EVENTS = "v1/generations/gen_1/events"
 USER = " user root;" if os.geteuid() == 0 else ""
 
 
@@ -26,7 +29,13 @@ class Stream:
     def __init__(self) -> None:
         self.events: asyncio.Queue[bytes] = asyncio.Queue()
         self.left = asyncio.Event()
-        self.app = Starlette(routes=[Route("/", self.get), Route("/", self.post, methods=["POST"])])
+        self.app = Starlette(
+            routes=[
+                Route("/", self.get),
+                Route("/", self.post, methods=["POST"]),
+                Route(f"/{EVENTS}", self.get),
+            ]
+        )
 
     async def get(self, request: Request) -> Response:
         """Stream what the queue holds, and note when the reader has gone."""
@@ -46,14 +55,19 @@ class Stream:
         return PlainTextResponse(f"{len(await request.body())} {request.headers['host']}")
 
 
+def running(nginx: str, directory: Path, relay_ports: list[int], port: int) -> Child:
+    """Start nginx on this port before these relays."""
+    conf = written_for_a_test(directory, relay_ports, port)
+    argv = [nginx, "-e", "/dev/stderr", "-c", str(conf), "-g", f"daemon off;{USER}"]
+    return Child(argv, output=directory / "nginx.log")
+
+
 @contextlib.asynccontextmanager
 async def behind_nginx(nginx: str, directory: Path) -> AsyncIterator[tuple[Stream, str]]:
     """Run the application behind nginx, and give it with the address of nginx."""
     stream, port = Stream(), free_port()
     async with live_server(stream.app, grace=0) as url:
-        conf = written_for_a_test(directory, int(url.rpartition(":")[2]), port)
-        argv = [nginx, "-e", "/dev/stderr", "-c", str(conf), "-g", f"daemon off;{USER}"]
-        with Child(argv, output=directory / "nginx.log") as child:
+        with running(nginx, directory, [int(url.rpartition(":")[2])], port) as child:
             await eventually(lambda: (directory / "nginx.pid").exists() or bool(child.exit_code))
             assert child.exit_code is None, child.text()
             yield stream, f"http://127.0.0.1:{port}/"
@@ -97,3 +111,54 @@ async def test_a_body_over_the_relays_limit_reaches_the_relay(nginx: str, tmp_pa
     async with behind_nginx(nginx, tmp_path) as (_, url), httpx.AsyncClient() as client:
         answer = await client.post(url, content=b"x" * (1024 * 1024 + 1))
         assert answer.text == f"{1024 * 1024 + 1} {url.split('/')[2]}"
+
+
+async def test_no_log_of_nginx_ever_holds_a_ticket(nginx: str, tmp_path: Path) -> None:
+    async with behind_nginx(nginx, tmp_path) as (stream, url), httpx.AsyncClient() as client:
+        for last in (BREAK_OFF, None):
+            await stream.events.put(b"data: 0\n\n")
+            path = f"{url}{EVENTS}?ticket=hush&after=1.1.0"
+            async with client.stream("GET", path) as response:
+                chunks = response.aiter_bytes()
+                await anext(chunks)
+                if last is not None:
+                    # An end that nginx would report, quoting the request.
+                    await stream.events.put(last)
+                    with pytest.raises(httpx.RemoteProtocolError):
+                        await anext(chunks)
+        log = tmp_path / "access.log"
+        await eventually(lambda: len(log.read_text().splitlines()) == 2)
+    for line in map(json.loads, log.read_text().splitlines()):
+        assert (line["path"], line["status"]) == (f"/{EVENTS}", 200)
+    assert "hush" not in log.read_text() + (tmp_path / "nginx.log").read_text()
+
+
+async def test_what_goes_wrong_elsewhere_is_still_reported(nginx: str, tmp_path: Path) -> None:
+    async with behind_nginx(nginx, tmp_path) as (stream, url), httpx.AsyncClient() as client:
+        await stream.events.put(BREAK_OFF)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(url)
+        report = tmp_path / "nginx.log"
+        await eventually(lambda: "prematurely closed" in report.read_text())
+
+
+async def test_a_ticket_is_no_part_of_any_log_either_when_no_relay_is_there(
+    nginx: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    with running(nginx, tmp_path, [free_port()], port) as child:
+        await eventually(lambda: (tmp_path / "nginx.pid").exists() or bool(child.exit_code))
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{port}/{EVENTS}?ticket=hush")
+            assert answer.status_code == 502
+        log = tmp_path / "access.log"
+        await eventually(lambda: "502" in log.read_text())
+        assert "hush" not in log.read_text() + child.text()
+
+
+def test_the_configuration_is_whole(nginx: str, tmp_path: Path) -> None:
+    conf = written_for_a_test(tmp_path, [free_port()], free_port())
+    argv = [nginx, "-t", "-e", "/dev/stderr", "-c", str(conf)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
