@@ -8,9 +8,10 @@ import httpx
 import pytest
 from freezegun import freeze_time
 
+from jobs.errors import Unavailable
 from jobs.store.tokens import create_token, revoke_token
 from relay.auth import implied_scopes
-from relay.revocation import end_revoked_streams
+from relay.revocation import CHECK_SECONDS, end_revoked_streams, watch_revocations
 from relay.tickets import Ticket, sign_ticket
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import EdgeRelay
@@ -58,6 +59,13 @@ async def test_missing_or_bad_credentials_are_401_with_a_challenge(
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/"])
 async def test_what_needs_no_credentials_wants_none(guarded: EdgeRelay, path: str) -> None:
     assert (await guarded.client.get(path)).status_code in (200, 503)
+
+
+async def test_a_token_in_an_address_is_none(guarded: EdgeRelay) -> None:
+    token = (await guarded.bearer("admin"))["Authorization"].removeprefix("Bearer ")
+    for name in ("ticket", "token", "access_token", "api_key", "authorization"):
+        for path in ("/v1/generations", f"/v1/generations/{GENERATION}/events"):
+            assert (await guarded.client.get(path, params={name: token})).status_code == 401
 
 
 async def test_the_scheme_of_a_token_is_read_in_any_case(guarded: EdgeRelay) -> None:
@@ -252,3 +260,52 @@ async def test_the_open_streams_of_a_revoked_token_are_cut_and_no_others(
         assert relay.services.slots.open_streams("alice") == 1
         going_on.cancel()
         await asyncio.gather(going_on, return_exceptions=True)
+
+
+async def test_a_relay_cuts_the_streams_of_a_revoked_token_by_itself(
+    open_relay: OpenRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Within a minute: the look at the database that may be waited for comes on top.
+    assert CHECK_SECONDS <= 45
+    monkeypatch.setattr("relay.revocation.CHECK_SECONDS", 0.05)
+    async with open_relay(RELAY_AUTH="token") as relay, relay.live() as url:
+        headers = await relay.bearer("read")
+        async with (
+            httpx.AsyncClient(base_url=url) as client,
+            client.stream("GET", "/v1/feed", headers=headers) as stream,
+        ):
+            lines = stream.aiter_lines()
+            await anext(lines)
+            token = headers["Authorization"].removeprefix("Bearer ")
+            await revoke_token(relay.services.db, token[:12])
+
+            async def read_on() -> None:
+                async for _ in lines:
+                    pass
+
+            with pytest.raises(httpx.RemoteProtocolError):
+                await asyncio.wait_for(read_on(), 10)
+
+
+async def test_a_database_that_is_away_cuts_nothing_and_the_watch_goes_on(
+    guarded: EdgeRelay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = 0
+    third = asyncio.Event()
+
+    async def away(services: object) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            third.set()
+        raise Unavailable("the database")
+
+    monkeypatch.setattr("relay.revocation.CHECK_SECONDS", 0.001)
+    monkeypatch.setattr("relay.revocation.end_revoked_streams", away)
+    watch = asyncio.create_task(watch_revocations(guarded.services))
+    async with asyncio.timeout(10):
+        await third.wait()
+    assert not watch.done()
+    assert "could not be looked up" in caplog.text
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)

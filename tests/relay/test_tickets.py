@@ -1,5 +1,8 @@
 """A ticket opens the one stream that it was signed for, until its time is over."""
 
+import hmac
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +59,22 @@ def test_a_ticket_that_was_cut_or_lengthened_is_refused(count: int) -> None:
     assert read_ticket(SECRET, GENERATION, text[:-count], 0) is None
     assert read_ticket(SECRET, GENERATION, text + "A" * count, 0) is None
     assert read_ticket(SECRET, GENERATION, text + "=" * count, 0) is None
+
+
+def test_a_signature_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, str]] = []
+    in_constant_time = hmac.compare_digest
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return in_constant_time(one, other)
+
+    monkeypatch.setattr("relay.tickets.hmac.compare_digest", compare)
+    text = sign_ticket(SECRET, GENERATION, TICKET)
+    signature = text.partition(".")[2]
+    assert read_ticket(SECRET, GENERATION, text, 0) == TICKET
+    assert read_ticket(SECRET, GENERATION, "forged." + signature, 0) is None
+    assert [one for one, _ in compared] == [signature, signature]
+    # Nothing else decides: what the comparison lets through is read.
+    monkeypatch.setattr("relay.tickets.hmac.compare_digest", lambda one, other: True)
+    assert read_ticket(SECRET, GENERATION, text[:-1] + "!", 0) == TICKET
