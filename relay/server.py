@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Generator
+from types import FrameType
 
 import uvicorn
 
@@ -69,6 +70,10 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             log.info("relay is ready", extra={"url": self._address.url})
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn's own closes nothing after a further SIGINT; the stop is bounded without that.
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
