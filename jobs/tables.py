@@ -188,6 +188,19 @@ turns = Table(
     UniqueConstraint("conversation_id", "position"),
 )
 
+# What clients of other protocols call a conversation, in words of their own (protocol §10).
+threads = Table(
+    "threads",
+    metadata,
+    Column("owner", String(200), primary_key=True),
+    Column("protocol", String(16), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    # The newest one that was begun through this thread.
+    Column("generation_id", ForeignKey("generations.id", ondelete="SET NULL")),
+    Column("created_at", BigInteger, nullable=False),
+)
+
 api_tokens = Table(
     "api_tokens",
     metadata,

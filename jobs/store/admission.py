@@ -21,6 +21,7 @@ from jobs.store.budget import Budget, check_budget, lock_budget, usage_columns
 from jobs.store.line import Cleared, add_turn, clear_line
 from jobs.store.requests import Accepted, NewGeneration
 from jobs.store.rows import IS_ACTIVE, SELECT_RESOURCE, AnyRow, generation_of
+from jobs.store.threads import enter_thread, in_thread
 from jobs.tables import conversations, generations, personas
 
 _NAME_CHARACTERS = 80
@@ -112,8 +113,10 @@ class Admission:
 
     async def run(self, connection: AsyncConnection) -> Accepted:
         """Stores it or raises; with `unknown` set, an earlier run may have stored it already."""
+        await lock_budget(connection, self._new.owner, self._budget)
+        if self._new.thread is not None:
+            self._new = await in_thread(connection, self._new)
         new = self._new
-        await lock_budget(connection, new.owner, self._budget)
         place = await self._place(connection)
         if self.unknown and (mine := await self._read(connection, self._id)) is not None:
             generation = generation_of(mine, mine.answer)
@@ -230,6 +233,8 @@ class Admission:
         times = (await connection.execute(_ADD_GENERATION, row)).one()
         if active:
             await add_turn(connection, place.conversation_id, self._id, "user", new.input)
+        if new.thread is not None:
+            await enter_thread(connection, new, place.conversation_id, self._id)
         generation = Generation(
             id=self._id,
             kind=new.kind,

@@ -7,8 +7,21 @@ from jobs.errors import InvalidRequest
 from jobs.generation import Generation, Kind, OnActive
 
 
+class Thread(msgspec.Struct, frozen=True):
+    """A client's own name for a conversation: one an owner and protocol, 1 to 200 characters."""
+
+    protocol: str
+    key: str
+    field: str = "id"
+    """What the protocol's own requests call it."""
+
+
 class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for; `name` is that of the persona that a `generate` makes."""
+    """What is asked for; `name` is that of the persona that a `generate` makes.
+
+    A `thread` that is known already goes on where it is: its conversation and persona, and so the
+    kind, are the stored ones, whatever else is asked for.
+    """
 
     owner: str
     kind: Kind
@@ -17,6 +30,7 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str | None = None
     persona_id: str | None = None
     name: str | None = None
+    thread: Thread | None = None
     on_active: OnActive = "reject"
     idempotency_key: str | None = None
     idempotency_hash: str | None = None
@@ -52,6 +66,11 @@ def refuse_unfit(new: NewGeneration) -> None:
     for field in ("input", "name", "model", "owner", "idempotency_key"):
         if reason := unacceptable(getattr(new, field) or ""):
             raise InvalidRequest(field, reason)
+    if new.thread is not None:
+        if reason := unacceptable(new.thread.key):
+            raise InvalidRequest(new.thread.field, reason)
+        if not 1 <= len(new.thread.key) <= 200:
+            raise InvalidRequest(new.thread.field, "must be 1 to 200 characters")
     for field, limit in (("model", 200), ("owner", 200), ("idempotency_key", 255)):
         if len(getattr(new, field) or "") > limit:
             raise InvalidRequest(field, f"is longer than {limit} characters")

@@ -1,0 +1,124 @@
+"""Threads: conversations under the names that clients of other protocols give them.
+
+A name is its owner's and its protocol's. The first request under it makes the conversation; later
+ones go on there, whatever they claim was said before.
+"""
+
+import msgspec
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.database import Database, now_ms
+from jobs.generation import Generation, Kind
+from jobs.store.requests import NewGeneration, Thread
+from jobs.store.rows import IS_UNFINISHED, SELECT_RESOURCE, generation_of
+from jobs.tables import conversations, generations, threads
+
+
+class ThreadNow(msgspec.Struct, frozen=True):
+    """The newest generation that was begun in a thread.
+
+    `recent`: it has not ended, or not longer ago than was asked.
+    """
+
+    generation: Generation
+    recent: bool
+
+
+_MINE = (
+    threads.c.owner == bindparam("whose"),
+    threads.c.protocol == bindparam("named_by"),
+    threads.c.key == bindparam("named"),
+)
+_PLACE = select(conversations.c.id, conversations.c.persona_id).where(
+    conversations.c.id == select(threads.c.conversation_id).where(*_MINE).scalar_subquery()
+)
+_ADD = insert(threads).values(
+    owner=bindparam("whose"),
+    protocol=bindparam("named_by"),
+    key=bindparam("named"),
+    conversation_id=bindparam("conversation"),
+    generation_id=bindparam("generation"),
+    created_at=now_ms(),
+)
+_GO_ON = (
+    update(threads)
+    .where(*_MINE, threads.c.conversation_id == bindparam("conversation"))
+    .values(generation_id=bindparam("generation"))
+)
+_NEWEST = SELECT_RESOURCE.add_columns(
+    (
+        generations.c.finished_at.is_(None)
+        | (generations.c.finished_at >= now_ms() - bindparam("recent_ms"))
+    ).label("recent")
+).where(generations.c.id == select(threads.c.generation_id).where(*_MINE).scalar_subquery())
+_UNFINISHED = (
+    select(generations.c.id)
+    .where(
+        generations.c.conversation_id
+        == select(threads.c.conversation_id).where(*_MINE).scalar_subquery(),
+        IS_UNFINISHED,
+    )
+    .order_by(generations.c.created_at.desc(), generations.c.id.desc())
+)
+
+
+async def in_thread(connection: AsyncConnection, new: NewGeneration) -> NewGeneration:
+    """The request where its thread is: a `refine` of its persona, or a `chat` in its conversation.
+
+    Unchanged when the thread is yet to be made. A thread never moves, so nothing is locked.
+    """
+    assert new.thread is not None
+    row = (await connection.execute(_PLACE, _names(new.owner, new.thread))).first()
+    if row is None:
+        return new
+    return msgspec.structs.replace(
+        new,
+        kind=Kind.CHAT if row.persona_id is None else Kind.REFINE,
+        conversation_id=row.id,
+        persona_id=row.persona_id,
+        name=None,
+    )
+
+
+async def enter_thread(
+    connection: AsyncConnection, new: NewGeneration, conversation_id: str, generation_id: str
+) -> None:
+    """Makes this generation the thread's newest, and the thread where it is not there yet.
+
+    Of two requests that make the same thread, one meets UniqueViolation and begins anew.
+    """
+    assert new.thread is not None
+    values = {
+        **_names(new.owner, new.thread),
+        "conversation": conversation_id,
+        "generation": generation_id,
+    }
+    went_on = await connection.execute(_GO_ON, values)
+    if went_on.rowcount == 0:
+        await connection.execute(_ADD, values)
+
+
+async def read_thread(
+    db: Database, owner: str, thread: Thread, *, recent_seconds: float = 0.0
+) -> ThreadNow | None:
+    """What became of the thread's newest request; None of one that is not known.
+
+    Raises Unavailable.
+    """
+    parameters = {**_names(owner, thread), "recent_ms": round(recent_seconds * 1000)}
+    rows = await db.fetch(_NEWEST, parameters)
+    return ThreadNow(generation_of(rows[0], rows[0].answer), bool(rows[0].recent)) if rows else None
+
+
+async def unfinished_in_thread(db: Database, owner: str, thread: Thread) -> tuple[str, ...]:
+    """The ids of all that runs or waits in the thread's conversation, newest first.
+
+    Raises Unavailable.
+    """
+    rows = await db.fetch(_UNFINISHED, _names(owner, thread))
+    return tuple(row.id for row in rows)
+
+
+def _names(owner: str, thread: Thread) -> dict[str, str]:
+    return {"whose": owner, "named_by": thread.protocol, "named": thread.key}
