@@ -29,6 +29,8 @@ from relay.edge import Edge
 from relay.hosts import KnownHosts
 from relay.openapi import openapi_document
 from relay.problems import Shape, exception_handlers
+from relay.protocols.ai_sdk.routes import OPERATIONS as AI_SDK
+from relay.protocols.ai_sdk.routes import plain_refusal
 from relay.revocation import watch_revocations
 from relay.routes import conversations, feed, files, generations, health, metrics, personas
 from relay.routes.operation import routes
@@ -47,7 +49,10 @@ OPERATIONS = (
 )
 """Every call of the native API."""
 
-SHAPES: Mapping[str, Shape] = {}
+PROTOCOLS = (*AI_SDK,)
+"""Every call of another protocol."""
+
+SHAPES: Mapping[str, Shape] = {"/ai/": plain_refusal}
 """In which shape errors are answered below a prefix; elsewhere they are problems."""
 
 
@@ -80,7 +85,7 @@ def create_app(
 
     app = Starlette(
         routes=[
-            *routes(OPERATIONS),
+            *routes((*OPERATIONS, *PROTOCOLS)),
             Route("/openapi.json", _openapi),
             *page_routes(settings.jobs.relay_model, demo=demo),
         ],

@@ -121,10 +121,9 @@ def parse_body(data: bytes, kind: type[B]) -> Body[B]:
         text = getattr(value, field)
         if isinstance(text, str) and text and not text.strip():
             raise InvalidField(field, "is blank")
-    canonical = json.dumps(
-        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    ).encode()
-    return Body(value, canonical)
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # Deep in a field that is read loosely there may still be lone surrogates.
+    return Body(value, canonical.encode("utf-8", "surrogatepass"))
 
 
 def _require_json(content_type: str) -> None:

@@ -7,6 +7,9 @@ import pytest
 
 from tests.browser.conftest import chromium as chromium
 from tests.clients.place import Place, open_place
+from tests.relay.conftest import migrated_sqlite as migrated_sqlite
+from tests.relay.conftest import migrated_url as migrated_url
+from tests.relay.conftest import open_relay as open_relay
 
 
 @pytest.fixture

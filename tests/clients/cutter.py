@@ -25,6 +25,8 @@ class Plan:
 
     path: str
     cuts: list[Cut]
+    passed: int = 0
+    """How many events passed so far, over all streams."""
     made: int = 0
     """How many streams were cut so far."""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -86,9 +88,9 @@ class _Cutting:
             media_type = Headers(raw=message["headers"]).get("content-type", "")
             if media_type.startswith("text/event-stream") and self._plan.cuts:
                 self._cut = self._plan.cuts.pop(0)
-        elif self._cut is not None:
+        else:
             body = message.get("body", b"")
-            place = self._place(body, self._cut)
+            place = self._place(body)
             if place is not None:
                 self._over = True
                 self._plan.made += 1
@@ -96,14 +98,18 @@ class _Cutting:
                 raise _Cut
         await self._send(message)
 
-    def _place(self, body: bytes, cut: Cut) -> int | None:
+    def _place(self, body: bytes) -> int | None:
         """Where in this chunk the cut lies; chunks are of whole events."""
+        cut = self._cut
+        if cut is None:
+            return None
         at = 0
         for piece in body.split(b"\n\n")[:-1]:
             size = len(piece) + 2
             if self._passed == cut.events:
                 return at + (size // 2 if cut.inside else 0)
             self._passed += 1
+            self._plan.passed += 1
             at += size
         return at if self._passed == cut.events and not cut.inside else None
 

@@ -1,0 +1,64 @@
+"""What `useChat` sends, and the few things of it that are taken (protocol §10).
+
+Its messages are not believed: the input is the last user message's text, all else is in the row.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from jobs.generation import Kind
+from relay.errors import InvalidField
+from relay.protocols.threads import Wish, checked_input
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of a message: only text is taken."""
+
+    type: str
+    text: str = ""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message of the page's history."""
+
+    role: str
+    id: str = ""
+    parts: tuple[Part, ...] = ()
+
+
+class SendMessages(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /ai/chat`: the whole history, or with `message` only the newest one of it.
+
+    `kind`, `persona_id`, `name` and `model` are the relay's own, from the transport's `body`.
+    """
+
+    id: str
+    messages: tuple[Message, ...] = ()
+    message: Message | None = None
+    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    kind: Kind | None = None
+    persona_id: str | None = None
+    name: str | None = None
+    model: str | None = None
+
+    @property
+    def wish(self) -> Wish:
+        """What it asks for beside its messages."""
+        return Wish(kind=self.kind, persona_id=self.persona_id, name=self.name, model=self.model)
+
+    def newest(self) -> Message:
+        """The last message of the user; InvalidField without one."""
+        given = self.messages if self.message is None else (self.message,)
+        newest = next((one for one in reversed(given) if one.role == "user"), None)
+        if newest is None:
+            raise InvalidField("messages", "has no message of the user")
+        return newest
+
+
+def said_in(message: Message) -> str:
+    """The message's words; InvalidField for what is not text, since it would go unseen."""
+    for part in message.parts:
+        if part.type != "text":
+            raise InvalidField("messages", f"has a part of type {part.type!r}: only text is taken")
+    return checked_input("messages", "\n\n".join(part.text for part in message.parts))

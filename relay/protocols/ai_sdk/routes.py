@@ -1,0 +1,92 @@
+"""`/ai/chat`: send, resume and stop, as the AI SDK's DefaultChatTransport calls them."""
+
+from starlette.responses import PlainTextResponse, Response
+
+from jobs.generation import Generation
+from jobs.store.commits import request_cancel
+from jobs.store.reads import read_stream_row
+from jobs.store.requests import Thread
+from jobs.store.threads import read_thread, unfinished_in_thread
+from relay.bodies import read_body
+from relay.problems import Refusal
+from relay.protocols.ai_sdk.chunks import HEADERS, Chunks
+from relay.protocols.ai_sdk.request import Message, SendMessages, said_in
+from relay.protocols.following import stream_projected
+from relay.protocols.threads import begin, request_key
+from relay.routes.operation import EVENT_STREAM, Call, Operation, json_answer
+from relay.streaming import announce_cancel
+
+PROTOCOL = "ai-sdk"
+REPLAYED_SECONDS = 60.0
+"""How long after its end a run is still replayed: a page that loaded meanwhile has it cut short."""
+
+
+async def send(call: Call) -> Response:
+    """Answers the last message of the user, on this very response."""
+    asked = (await read_body(call.request, SendMessages)).value
+    newest = asked.newest()
+    said = said_in(newest)
+    regenerates = asked.trigger == "regenerate-message"
+    return await begin(
+        call,
+        Thread(PROTOCOL, asked.id),
+        said,
+        asked.wish,
+        _tell,
+        key=None if regenerates else _key(asked.id, newest, said),
+        restartable=True,
+        headers=HEADERS,
+    )
+
+
+async def resume(call: Call) -> Response:
+    """The chat's newest answer from its start while it runs and shortly after, else 204."""
+    services, access = call.services, call.access
+    thread = Thread(PROTOCOL, call.request.path_params["id"])
+    now = await read_thread(services.db, access.owner, thread, recent_seconds=REPLAYED_SECONDS)
+    if now is None or not now.recent:
+        return Response(status_code=204)
+    if call.request.method == "HEAD":
+        return Response(headers={"Content-Type": EVENT_STREAM})
+    lease = services.settings.jobs.relay_lease_seconds
+    row = await read_stream_row(services.db, now.generation.id, lease_seconds=lease)
+    with services.slots.acquire(access.owner, access.token_prefix, reconnect=True) as slot:
+        response = await stream_projected(
+            services, now.generation.id, Chunks(now.generation), row, HEADERS
+        )
+        return slot.hold(response)
+
+
+async def stop(call: Call) -> Response:
+    """Cancels what runs or waits in the chat; also right where nothing does."""
+    services, owner = call.services, call.access.owner
+    thread = Thread(PROTOCOL, call.request.path_params["id"])
+    # Newest first, so that none of those that wait is started by the end of the one before.
+    for generation_id in await unfinished_in_thread(services.db, owner, thread):
+        outcome = await request_cancel(services.db, owner, generation_id)
+        await announce_cancel(services, owner, outcome)
+    return json_answer({"success": True})
+
+
+def plain_refusal(refusal: Refusal, request_id: str) -> Response:
+    """The reason alone, since `useChat` shows the body as it is (Shape)."""
+    return PlainTextResponse(refusal.detail, refusal.status, refusal.headers)
+
+
+def _tell(generation: Generation, begun_before: bool) -> Chunks:
+    return Chunks(generation)
+
+
+def _key(chat_id: str, message: Message, said: str) -> str | None:
+    """Makes a message that is sent twice one request; None where the client gave it no id."""
+    if not message.id:
+        return None
+    return request_key(PROTOCOL, chat_id, message.id, said)
+
+
+OPERATIONS = (
+    Operation("POST", "/ai/chat", send, "Answer a chat's last message", "generate"),
+    Operation("GET", "/ai/chat/{id:path}/stream", resume, "Replay and follow it", "read"),
+    Operation("POST", "/ai/chat/{id:path}/stop", stop, "Stop it", "generate"),
+)
+"""What `useChat` calls; its own documentation says what it takes and answers."""

@@ -1,0 +1,102 @@
+"""A request in a client's own thread becomes a generation, and its stream in that client's words.
+
+The same request once more is shown the generation that it began, and never begins another.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import msgspec
+from starlette.responses import Response
+
+from jobs.clean import unacceptable
+from jobs.generation import Generation, Kind
+from jobs.store.intake import NewGeneration, knows_key
+from jobs.store.requests import Thread
+from relay.accepting import accept_generation, resolve_model
+from relay.bodies import MAX_INPUT_CHARACTERS
+from relay.errors import InvalidField
+from relay.protocols.following import stream_accepted_projected, stream_projected
+from relay.protocols.projection import Projection
+from relay.queries import body_id
+from relay.routes.operation import Call
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client may ask for beside its own protocol; it counts where the thread begins.
+
+    Without a kind it is a `refine` where a persona is named, else a `chat`.
+    """
+
+    kind: Kind | None = None
+    persona_id: str | None = None
+    name: str | None = None
+    model: str | None = None
+
+
+Tell = Callable[[Generation, bool], Projection]
+"""The words for a generation, and whether it was begun by an earlier request."""
+
+
+async def begin(
+    call: Call,
+    thread: Thread,
+    said: str,
+    wish: Wish,
+    tell: Tell,
+    *,
+    key: str | None,
+    restartable: bool,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The stream of the thread's next generation; it waits in line while another one is active.
+
+    `key` is what the client's protocol makes the request known by, if anything. Nothing is stored
+    where this raises, OutcomeUnknown apart.
+    """
+    services, access = call.services, call.access
+    kind = wish.kind or (Kind.CHAT if wish.persona_id is None else Kind.REFINE)
+    new = NewGeneration(
+        owner=access.owner,
+        kind=kind,
+        input=said,
+        model=resolve_model(services.settings.jobs, wish.model),
+        persona_id=body_id(wish.persona_id),
+        name=wish.name if kind is Kind.GENERATE else None,
+        thread=thread,
+        on_active="queue",
+        idempotency_key=key,
+        restartable=restartable,
+    )
+    slots, replays = services.slots, False
+    if key is not None and not slots.has_room(access.owner):
+        # A replay comes before a limit, as a reconnect does (protocol §4).
+        replays = await knows_key(services.db, access.owner, key)
+    with slots.acquire(access.owner, access.token_prefix, reconnect=replays) as slot:
+        accepted = await accept_generation(services, new)
+        projection = tell(accepted.generation, accepted.replayed)
+        if accepted.replayed:
+            response = await stream_projected(
+                services, accepted.generation.id, projection, headers=headers
+            )
+        else:
+            response = await stream_accepted_projected(services, accepted, projection, headers)
+        return slot.hold(response)
+
+
+def checked_input(field: str, said: str) -> str:
+    """The user's words; InvalidField where there are none, or more than the native API takes."""
+    if not said.strip():
+        raise InvalidField(field, "has no user message with text in it")
+    if reason := unacceptable(said):
+        raise InvalidField(field, reason)
+    if len(said) > MAX_INPUT_CHARACTERS:
+        raise InvalidField(field, f"has over {MAX_INPUT_CHARACTERS} characters of input")
+    return said
+
+
+def request_key(protocol: str, *words: str) -> str:
+    """What makes requests with the same words in this protocol one."""
+    said = "\0".join(words).encode("utf-8", "surrogatepass")
+    # No header can hold a space, so no key of the native API is this one.
+    return f"{protocol} {hashlib.sha256(said).hexdigest()}"
