@@ -5,6 +5,7 @@ Refusals come in the order of protocol §4: media type, size, JSON, fields.
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -23,6 +24,21 @@ InputText = Annotated[
 ]
 PersonaName = Annotated[str, Meta(min_length=1, max_length=200)]
 ModelName = Annotated[str, Meta(min_length=1, max_length=200)]
+
+PLACES: Mapping[Kind, tuple[str, ...]] = {
+    Kind.CHAT: ("conversation_id",),
+    Kind.GENERATE: ("name",),
+    Kind.REFINE: ("conversation_id", "persona_id"),
+}
+"""The fields that say where a generation of each kind stands; the other kinds have no use for them.
+
+A refine needs its persona; the rest may be absent."""
+
+_MISPLACED = {
+    "persona_id": "only a refine continues a persona",
+    "conversation_id": "a generate begins its persona's conversation",
+    "name": "only a generate names a persona",
+}
 
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -43,12 +59,9 @@ class CreateGeneration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     def __post_init__(self) -> None:
         if self.kind is Kind.REFINE and self.persona_id is None:
             raise InvalidField("persona_id", "a refine needs the persona that it continues")
-        if self.kind is not Kind.REFINE and self.persona_id is not None:
-            raise InvalidField("persona_id", "only a refine continues a persona")
-        if self.kind is Kind.GENERATE and self.conversation_id is not None:
-            raise InvalidField("conversation_id", "a generate begins its persona's conversation")
-        if self.kind is not Kind.GENERATE and self.name is not None:
-            raise InvalidField("name", "only a generate names a persona")
+        for field, reason in _MISPLACED.items():
+            if field not in PLACES[self.kind] and getattr(self, field) is not None:
+                raise InvalidField(field, reason)
 
 
 class CreatePersona(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,38 +8,15 @@ from typing import Any
 
 import msgspec
 
-from jobs.events import (
-    Ended,
-    FileDelta,
-    Heartbeat,
-    Idle,
-    Notice,
-    Reset,
-    Status,
-    Token,
-)
-from jobs.generation import FileChange, SkillChoice
+from jobs.generation import Kind
+from relay.bodies import PLACES, CreateGeneration
 from relay.problems import MEANINGS, MEDIA_TYPE, Problem
-from relay.routes.operation import EVENT_STREAM, Answer, Operation, Parameter
+from relay.queries import Id
+from relay.routes.operation import BODY_REFUSALS, EVENT_STREAM, Answer, Operation, Parameter
+from relay.routes.streams import GENERATION_STREAM, Stream
 
 _REF = "#/components/schemas/{name}"
-
-EVENTS: Mapping[str, type[msgspec.Struct]] = {
-    "status": Status,
-    "token": Token,
-    "file_delta": FileDelta,
-    "file": FileChange,
-    "skill": SkillChoice,
-    "notice": Notice,
-    "reset": Reset,
-    "completed": Ended,
-    "failed": Ended,
-    "cancelled": Ended,
-    "expired": Ended,
-    "heartbeat": Heartbeat,
-    "idle": Idle,
-}
-"""The data of each event of a generation's stream (protocol §5)."""
+_EVENT_ID = {"type": "string", "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+$"}
 
 _DESCRIPTION = """\
 AI generations that outlive the request. A generation is stored first, then run in the background;
@@ -50,13 +27,17 @@ Errors are problem details (RFC 9457) with a `code` of a closed list."""
 
 def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The document for these operations; it is the same for every prefix and every request."""
-    types = [Problem, *dict.fromkeys(EVENTS.values()), *_types(operations)]
+    streams = _streams(operations)
+    types = _types(operations, streams)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     schema_of = dict(zip(map(str, types), schemas, strict=True))
+    components |= {stream.name: _event_schema(stream, schema_of) for stream in streams}
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         described = _operation(operation, schema_of)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
+    if created := components.get(CreateGeneration.__name__):
+        components[CreateGeneration.__name__] = _by_kind(created)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,18 +55,77 @@ def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
                 "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
             },
         },
-        "x-events": {name: schema_of[str(kind)] for name, kind in EVENTS.items()},
+        "x-events": {name: schema_of[str(kind)] for name, kind in GENERATION_STREAM.events.items()},
         "x-problem-codes": {code.value: meaning for code, meaning in MEANINGS.items()},
     }
 
 
-def _types(operations: Iterable[Operation]) -> list[Any]:
-    found: dict[str, Any] = {}
+def _streams(operations: Iterable[Operation]) -> list[Stream]:
+    kinds = (
+        answer.kind
+        for operation in operations
+        for answers in operation.answers.values()
+        for answer in answers
+    )
+    found = {kind.name: kind for kind in kinds if isinstance(kind, Stream)}
+    return list(found.values())
+
+
+def _types(operations: Iterable[Operation], streams: Iterable[Stream]) -> list[Any]:
+    found: dict[str, Any] = {str(Problem): Problem, str(Id): Id}
+    for stream in streams:
+        found |= {str(kind): kind for kind in stream.events.values()}
     for operation in operations:
         kinds = [operation.body, *(parameter.kind for parameter in operation.parameters)]
         kinds += [answer.kind for answers in operation.answers.values() for answer in answers]
-        found |= {str(kind): kind for kind in kinds if kind is not None}
+        found |= {
+            str(kind): kind for kind in kinds if kind is not None and not isinstance(kind, Stream)
+        }
     return list(found.values())
+
+
+def _event_schema(stream: Stream, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+    """One event of the stream as its fields: OpenAPI 3.1 has no schema for a stream as a whole."""
+    return {
+        "title": stream.name,
+        "description": "One event of the stream.",
+        "oneOf": [
+            {
+                "type": "object",
+                "title": name,
+                "properties": {
+                    "event": {"const": name},
+                    "data": {
+                        "type": "string",
+                        "contentMediaType": "application/json",
+                        "contentSchema": schema_of[str(kind)],
+                    },
+                    **({"id": _EVENT_ID} if name in stream.numbered else {}),
+                },
+                "required": ["event", "data", *(["id"] if name in stream.numbered else [])],
+            }
+            for name, kind in stream.events.items()
+        ],
+    }
+
+
+def _by_kind(created: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a new generation, one schema a kind: which fields it has depends on that."""
+    of_place = {field for fields in PLACES.values() for field in fields}
+    kinds = []
+    for kind, places in PLACES.items():
+        fields = {
+            name: schema
+            for name, schema in created["properties"].items()
+            if name not in of_place or name in places
+        }
+        required = list(created["required"])
+        if kind is Kind.REFINE:
+            fields["persona_id"] = {"type": "string"}
+            required.append("persona_id")
+        one = {**created, "title": f"{created['title']} ({kind})", "required": required}
+        kinds.append({**one, "properties": {**fields, "kind": {"const": kind.value}}})
+    return {"title": created["title"], "description": created["description"], "oneOf": kinds}
 
 
 def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +136,9 @@ def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, 
         "security": _security(operation),
         "responses": _responses(operation, schema_of),
     }
-    parameters = [_path_parameter(name) for name in re.findall(r"{(\w+)}", operation.path)]
+    parameters = [
+        _path_parameter(name, schema_of) for name in re.findall(r"{(\w+)}", operation.path)
+    ]
     parameters += [_parameter(one, schema_of) for one in operation.parameters]
     if parameters:
         described["parameters"] = parameters
@@ -122,7 +164,7 @@ def _responses(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, 
 def _answers(answers: Sequence[Answer], schema_of: Mapping[str, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {"description": "; or ".join(one.description for one in answers)}
     content = {
-        one.media_type: {"schema": schema_of[str(one.kind)]}
+        one.media_type: {"schema": _content_schema(one.kind, schema_of)}
         for one in answers
         if one.kind is not None
     }
@@ -136,12 +178,19 @@ def _answers(answers: Sequence[Answer], schema_of: Mapping[str, Any]) -> dict[st
     return described
 
 
+def _content_schema(kind: Any, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(kind, Stream):
+        return {"$ref": _REF.format(name=kind.name)}
+    schema: dict[str, Any] = schema_of[str(kind)]
+    return schema
+
+
 def _refusals(operation: Operation) -> set[int]:
     found = {*operation.refusals, 500}
     if operation.admits != "anyone":
         found |= {401, 403, 503}
     if operation.body is not None:
-        found |= {400, 413, 415, 422}
+        found |= {*BODY_REFUSALS}
     return found
 
 
@@ -162,8 +211,9 @@ def _parameter(parameter: Parameter, schema_of: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _path_parameter(name: str, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+    schema = schema_of[str(Id)] if name == "id" else {"type": "string", "minLength": 1}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _operation_id(operation: Operation) -> str:

@@ -5,8 +5,10 @@ Parameters that are not known are ignored.
 
 import re
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 
 from jobs.errors import NotFound
@@ -14,10 +16,15 @@ from relay.errors import InvalidField
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
+MAX_VERSION = 10**9
 
-_ID = re.compile(r"[a-z]{3}_[0-9a-z]{26}", re.ASCII)
-_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
-_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+# The lengths keep out the line end that `$` lets pass.
+Id = Annotated[str, Meta(min_length=30, max_length=30, pattern=r"^[a-z]{3}_[0-9a-z]{26}$")]
+PageLimit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+VersionNumber = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
+
+_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -25,14 +32,14 @@ E = TypeVar("E", bound=StrEnum)
 def path_id(request: Request, name: str = "id") -> str:
     """The id in the request's path; NotFound for what can't be one, without asking a database."""
     value: str = request.path_params[name]
-    if not _ID.fullmatch(value):
+    if not _is_a(Id, value):
         raise NotFound(value)
     return value
 
 
 def body_id(value: str | None) -> str | None:
     """An id from a body; NotFound for what can't be one."""
-    if value is not None and not _ID.fullmatch(value):
+    if value is not None and not _is_a(Id, value):
         raise NotFound(value)
     return value
 
@@ -58,18 +65,13 @@ def flag(request: Request, name: str) -> bool:
 
 def limit(request: Request) -> int:
     """How many items a page may have: 1 to MAX_LIMIT."""
-    given = number(request, "limit", at_most=MAX_LIMIT)
+    given = _number(request, "limit", PageLimit, MAX_LIMIT)
     return DEFAULT_LIMIT if given is None else given
 
 
-def number(request: Request, name: str, at_most: int = 10**9) -> int | None:
-    """A whole number from 1 on, or None; InvalidField for anything else."""
-    given = request.query_params.get(name)
-    if given is None:
-        return None
-    if not _NUMBER.fullmatch(given) or not 1 <= int(given) <= at_most:
-        raise InvalidField(name, f"must be a whole number from 1 to {at_most}")
-    return int(given)
+def version(request: Request) -> int | None:
+    """Which version is meant, or None; InvalidField for what can't be one."""
+    return _number(request, "version", VersionNumber, MAX_VERSION)
 
 
 def page_cursor(request: Request) -> str | None:
@@ -82,7 +84,7 @@ def idempotency_key(request: Request) -> str | None:
     given = request.headers.getlist("idempotency-key")
     if not given:
         return None
-    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+    if len(given) > 1 or not _is_a(IdempotencyKey, given[0]):
         raise InvalidField("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
     return given[0]
 
@@ -90,3 +92,22 @@ def idempotency_key(request: Request) -> str | None:
 def stream_cursor(request: Request) -> str | None:
     """Where a reader is: `Last-Event-ID` wins over `?after=`; None for one that just came."""
     return request.headers.get("last-event-id") or request.query_params.get("after") or None
+
+
+def _number(request: Request, name: str, kind: Any, at_most: int) -> int | None:
+    given = request.query_params.get(name)
+    if given is None:
+        return None
+    # Digits alone: not what else Python takes for a number.
+    if not _NUMBER.fullmatch(given) or not _is_a(kind, int(given)):
+        raise InvalidField(name, f"must be a whole number from 1 to {at_most}")
+    return int(given)
+
+
+def _is_a(kind: Any, value: str | int) -> bool:
+    """Whether the value fits the type that the OpenAPI document shows."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True

@@ -26,12 +26,14 @@ function typeOf(/** @type {any} */ schema) {
     const name = last(schema.$ref);
     return element("a", { href: `#type-${name}` }, code(name));
   }
-  if (schema.anyOf) return joined(schema.anyOf.map(typeOf), " or ");
+  if (schema.anyOf ?? schema.oneOf) return joined((schema.anyOf ?? schema.oneOf).map(typeOf), " or ");
+  if ("const" in schema) return code(JSON.stringify(schema.const));
   if (schema.enum) return joined(schema.enum.map((/** @type {any} */ one) => code(JSON.stringify(one))), " or ");
   if (schema.type === "array") {
     const items = schema.items ? typeOf(schema.items) : document.createTextNode("anything");
     return joined([document.createTextNode("list of"), items], " ");
   }
+  if (schema.contentSchema) return joined([document.createTextNode("JSON of"), typeOf(schema.contentSchema)], " ");
   return document.createTextNode([].concat(schema.type ?? "anything").join(" or ") + bounds(schema));
 }
 
@@ -39,6 +41,8 @@ function bounds(/** @type {any} */ schema) {
   const said = [];
   if (schema.minLength !== undefined) said.push(`at least ${schema.minLength}`);
   if (schema.maxLength !== undefined) said.push(`at most ${schema.maxLength} characters`);
+  if (schema.minimum !== undefined) said.push(`from ${schema.minimum} on`);
+  if (schema.maximum !== undefined) said.push(`${schema.maximum} at most`);
   return said.length ? ` (${said.join(", ")})` : "";
 }
 
@@ -80,11 +84,15 @@ function content(/** @type {any} */ answer) {
 
 function type(/** @type {string} */ name, /** @type {any} */ schema) {
   const title = element("h3", { id: `type-${name}` }, code(name));
+  const variants = (schema.oneOf ?? [schema]).map(fieldsOf);
+  return element("article", {}, title, element("p", {}, prose(schema.description ?? "")), ...variants);
+}
+
+function fieldsOf(/** @type {any} */ schema) {
   const required = new Set(schema.required ?? []);
   const fields = Object.entries(schema.properties ?? {}).map(([field, one]) =>
     [code(field), typeOf(one), required.has(field) ? "always" : "may be absent"]);
-  const shown = fields.length ? table(["field", "type", ""], fields) : element("p", {}, typeOf(schema));
-  return element("article", {}, title, element("p", {}, prose(schema.description ?? "")), shown);
+  return fields.length ? table(["field", "type", ""], fields) : element("p", {}, typeOf(schema));
 }
 
 function render(/** @type {any} */ document_) {

@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from relay.routes.operation import EVENT_STREAM, Answer, Call, Operation
+from relay.routes.streams import FEED_STREAM
 from relay.streaming import feed_stream
 
 
@@ -22,7 +23,11 @@ OPERATIONS = (
         follow,
         "Follow the changes of all generations",
         "read",
-        {200: (Answer("`snapshot`, then `generation` and `heartbeat`", str, EVENT_STREAM),)},
+        {
+            200: (
+                Answer("`snapshot`, then `generation` and `heartbeat`", FEED_STREAM, EVENT_STREAM),
+            )
+        },
         refusals=(429,),
     ),
 )

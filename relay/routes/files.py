@@ -8,7 +8,7 @@ from jobs.clean import unacceptable
 from jobs.errors import NotFound
 from jobs.store.personas import FileContent, export_files, read_file
 from relay.export import zip_stream
-from relay.queries import number, path_id
+from relay.queries import VersionNumber, path_id, version
 from relay.routes.operation import Answer, Call, Operation, Parameter
 
 # A model wrote it: a browser must show it as text and run nothing in it.
@@ -20,12 +20,12 @@ _AS_TEXT = {
 
 async def read(call: Call) -> Response:
     """One file's content, as plain text whatever its name says."""
-    version = number(call.request, "version")
+    asked = version(call.request)
     persona_id = path_id(call.request)
     path = call.request.path_params["path"]
     if unacceptable(path):
         raise NotFound(path)
-    file = await read_file(call.services.db, call.access.owner, persona_id, path, version)
+    file = await read_file(call.services.db, call.access.owner, persona_id, path, asked)
     headers = _AS_TEXT | {"ETag": f'"{file.sha256}"'}
     if _matches(call.request.headers.get("if-none-match", ""), file.sha256):
         return Response(status_code=304, headers=headers)
@@ -74,7 +74,7 @@ OPERATIONS = (
             304: (Answer("It is what `If-None-Match` names"),),
         },
         parameters=(
-            Parameter("version", "Which version's; the newest when absent", int),
+            Parameter("version", "Which version's; the newest when absent", VersionNumber),
             Parameter("If-None-Match", "ETags that the caller has", place="header"),
         ),
         refusals=(404, 422),

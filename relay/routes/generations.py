@@ -12,6 +12,7 @@ from relay.bodies import CreateGeneration, read_body, refuse_body
 from relay.queries import choice, limit, page_cursor, path_id, stream_cursor
 from relay.routes.models import StreamTicket
 from relay.routes.operation import (
+    BODY_REFUSALS,
     EVENT_STREAM,
     PAGING,
     Answer,
@@ -21,6 +22,7 @@ from relay.routes.operation import (
     json_answer,
 )
 from relay.routes.starting import STARTED, STARTING, Wish, start
+from relay.routes.streams import GENERATION_STREAM
 from relay.streaming import announce_cancel, stream_events
 from relay.undecided import Undecided
 
@@ -141,7 +143,7 @@ OPERATIONS = (
         "Follow a generation's events, replayed from a cursor, then live",
         "ticket",
         {
-            200: (Answer("The events", str, EVENT_STREAM),),
+            200: (Answer("The events", GENERATION_STREAM, EVENT_STREAM),),
             204: (Answer("The cursor is that of the terminal event: there is no more"),),
         },
         parameters=(
@@ -161,7 +163,7 @@ OPERATIONS = (
             200: (Answer("It has ended", Generation),),
             202: (Answer("It is being stopped", Generation),),
         },
-        refusals=(404,),
+        refusals=(404, *BODY_REFUSALS),
     ),
     Operation(
         "POST",
@@ -170,6 +172,6 @@ OPERATIONS = (
         "Make a URL that opens the events without a header",
         "read",
         {200: (Answer("The URL", StreamTicket),)},
-        refusals=(404,),
+        refusals=(404, *BODY_REFUSALS),
     ),
 )

@@ -12,10 +12,12 @@ from starlette.routing import Route
 
 from jobs.generation import encode
 from relay.auth import ANYONE, Access, authorize
-from relay.queries import DEFAULT_LIMIT, MAX_LIMIT
+from relay.queries import DEFAULT_LIMIT, MAX_LIMIT, PageLimit
 from relay.services import Services
 
 EVENT_STREAM = "text/event-stream"
+BODY_REFUSALS = (400, 413, 415, 422)
+"""How a body can be refused, also by a call that takes none."""
 
 Admits = Literal["anyone", "read", "generate", "admin", "ticket"]
 """Who may call: anyone; a token with this scope; or `ticket`, where the call itself looks at the
@@ -42,7 +44,9 @@ class Parameter:
 
 
 PAGING = (
-    Parameter("limit", f"How many items at most: 1 to {MAX_LIMIT}, else {DEFAULT_LIMIT}", int),
+    Parameter(
+        "limit", f"How many items at most: 1 to {MAX_LIMIT}, else {DEFAULT_LIMIT}", PageLimit
+    ),
     Parameter("cursor", "The `next_cursor` of the page before"),
 )
 """What every call that answers a page takes."""

@@ -8,8 +8,9 @@ from jobs.store.conversations import read_conversation
 from jobs.store.intake import NewGeneration, knows_key
 from jobs.store.personas import read_persona
 from relay.accepting import accept_generation, accepted_headers, request_hash, resolve_model
-from relay.queries import body_id, flag, idempotency_key
+from relay.queries import IdempotencyKey, body_id, flag, idempotency_key
 from relay.routes.operation import EVENT_STREAM, Answer, Call, Parameter, json_answer
+from relay.routes.streams import GENERATION_STREAM
 from relay.streaming import start_accepted, stream_accepted, stream_events
 
 STARTING = (
@@ -17,13 +18,21 @@ STARTING = (
     Parameter(
         "Idempotency-Key",
         "The same key, path and body give the same generation again",
+        IdempotencyKey,
         place="header",
     ),
 )
 """What every call that starts a generation takes beside its body."""
 
 STARTED = {
-    200: (Answer("With `stream=true`: the events", str, EVENT_STREAM, ("Location",)),),
+    200: (
+        Answer(
+            "With `stream=true`: the events",
+            GENERATION_STREAM,
+            EVENT_STREAM,
+            ("Location", "Idempotent-Replay"),
+        ),
+    ),
     202: (
         Answer(
             "The generation, stored and about to run",

@@ -6,8 +6,9 @@ from typing import Any, get_args
 
 from jobs.events import Event
 from relay.app import OPERATIONS
-from relay.openapi import EVENTS, openapi_document
+from relay.openapi import openapi_document
 from relay.problems import Code
+from relay.routes.streams import GENERATION_STREAM
 from tests.relay.edge import EdgeRelay
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(OPERATIONS)))
@@ -88,10 +89,55 @@ def test_every_part_of_a_path_is_a_parameter() -> None:
 
 
 def test_every_event_and_code_is_described() -> None:
-    assert set(EVENTS) == {*get_args(Event), "heartbeat", "idle"}
+    assert set(GENERATION_STREAM.events) == {*get_args(Event), "heartbeat", "idle"}
     assert set(DOCUMENT["x-problem-codes"]) == set(Code)
 
 
 def test_bodies_refuse_unknown_fields_in_the_document_too() -> None:
-    for name in ("CreateGeneration", "CreatePersona", "RefinePersona"):
-        assert DOCUMENT["components"]["schemas"][name]["additionalProperties"] is False
+    schemas = DOCUMENT["components"]["schemas"]
+    bodies = [schemas["CreatePersona"], schemas["RefinePersona"]]
+    bodies += schemas["CreateGeneration"]["oneOf"]
+    for body in bodies:
+        assert body["additionalProperties"] is False
+
+
+def test_the_body_of_a_new_generation_has_the_fields_of_its_kind() -> None:
+    bodies = DOCUMENT["components"]["schemas"]["CreateGeneration"]["oneOf"]
+    common = {"kind", "input", "model", "on_active"}
+    fields = {body["properties"]["kind"]["const"]: set(body["properties"]) for body in bodies}
+    assert fields == {
+        "chat": common | {"conversation_id"},
+        "generate": common | {"name"},
+        "refine": common | {"conversation_id", "persona_id"},
+    }
+    required = {body["properties"]["kind"]["const"]: set(body["required"]) for body in bodies}
+    assert required["refine"] == {"kind", "input", "persona_id"}
+    assert required["chat"] == required["generate"] == {"kind", "input"}
+
+
+async def test_what_the_document_forbids_a_kind_is_refused(relay: EdgeRelay) -> None:
+    given = {"conversation_id": "con_0", "persona_id": "per_0", "name": "Ada"}
+    for body in DOCUMENT["components"]["schemas"]["CreateGeneration"]["oneOf"]:
+        kind = body["properties"]["kind"]["const"]
+        for field, value in given.items():
+            if field in body["properties"]:
+                continue
+            needed = {"persona_id": "per_0"} if kind == "refine" else {}
+            answer = await relay.post(
+                "/v1/generations", {"kind": kind, "input": "x", field: value, **needed}
+            )
+            assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+async def test_a_body_that_a_call_does_not_take_is_refused_as_described(relay: EdgeRelay) -> None:
+    chat = await relay.chat()
+    for call in ("cancel", "ticket"):
+        described = DOCUMENT["paths"][f"/v1/generations/{{id}}/{call}"]["post"]["responses"]
+        for content, kind in ((b'{"x":1}', "application/json"), (b"x", "text/plain")):
+            answer = await relay.client.post(
+                f"/v1/generations/{chat['id']}/{call}",
+                content=content,
+                headers={"Content-Type": kind},
+            )
+            assert answer.status_code in (415, 422)
+            assert str(answer.status_code) in described

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, async_playwright
 
 from relay.app import OPERATIONS
-from relay.openapi import EVENTS
+from relay.routes.streams import GENERATION_STREAM
 from tests.relay.edge import EdgeRelay
 
 
@@ -33,7 +33,7 @@ async def test_the_reference_shows_every_call_event_and_type(relay: EdgeRelay, p
         await page.wait_for_selector("#types")
         assert await page.locator("article h3 .method").count() == len(OPERATIONS)
         text = await page.inner_text("body")
-        for event in EVENTS:
+        for event in GENERATION_STREAM.events:
             assert event in text
         assert "generation_active" in text
         link = page.locator("a[href='#type-Generation']").first
