@@ -40,6 +40,8 @@ conversations = Table(
     Column("owner", String(200), nullable=False),
     Column("persona_id", String(40)),
     Column("created_at", BigInteger, nullable=False),
+    # It goes on from the end of this generation, which is in another conversation.
+    Column("forked_from", String(40)),
 )
 
 personas = Table(
@@ -139,6 +141,11 @@ generations = Table(
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("error_retryable", Boolean),
+    # Of one that was begun in another protocol: what that protocol's answers repeat of the
+    # request, how often its client had tried, and since when that client wants it gone.
+    Column("asked", JSON),
+    Column("tried", Integer),
+    Column("hidden_at", BigInteger),
     UniqueConstraint("owner", "idempotency_key"),
     Index("ix_generations_owner_id", "owner", "id"),
     Index("ix_generations_owner_created_at", "owner", "created_at"),

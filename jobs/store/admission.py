@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, bindparam, insert, literal_column, select
+from sqlalchemy import Select, bindparam, insert, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import now_ms
@@ -22,6 +22,7 @@ from jobs.store.line import Cleared, add_turn, clear_line
 from jobs.store.requests import Accepted, NewGeneration
 from jobs.store.rows import IS_ACTIVE, SELECT_RESOURCE, AnyRow, generation_of
 from jobs.store.threads import enter_thread, in_thread
+from jobs.store.tries import find_other_try, lock_tries
 from jobs.tables import conversations, generations, personas
 
 _NAME_CHARACTERS = 80
@@ -33,6 +34,7 @@ class _Place(msgspec.Struct, frozen=True):
     conversation_id: str
     persona_id: str | None
     new: bool
+    forked_from: str | None = None
 
 
 _CONVERSATION = (
@@ -54,6 +56,28 @@ _CONVERSATION_OF_PERSONA = (
     )
     .with_for_update(key_share=True)
 )
+_CONVERSATION_OF_GENERATION = (
+    select(conversations.c.id, conversations.c.persona_id)
+    .where(
+        conversations.c.id
+        == select(generations.c.conversation_id)
+        .where(generations.c.id == bindparam("id"), generations.c.owner == bindparam("owner"))
+        .scalar_subquery()
+    )
+    .with_for_update(key_share=True)
+)
+_later = generations.alias("later")
+_FOLLOWED = select(
+    generations.c.state,
+    select(_later.c.id)
+    .where(
+        _later.c.conversation_id == generations.c.conversation_id,
+        tuple_(_later.c.created_at, _later.c.id)
+        > tuple_(generations.c.created_at, generations.c.id),
+    )
+    .exists()
+    .label("has_later"),
+).where(generations.c.id == bindparam("id"))
 _PARENT_DEPTH = select(generations.c.depth).where(
     generations.c.id == bindparam("id"), generations.c.owner == bindparam("owner")
 )
@@ -65,6 +89,7 @@ _ADD_CONVERSATION = insert(conversations).values(
     owner=bindparam("owner"),
     persona_id=bindparam("persona_id"),
     created_at=now_ms(),
+    forked_from=bindparam("forked_from"),
 )
 _ADD_PERSONA = insert(personas).values(
     id=bindparam("id"),
@@ -91,6 +116,8 @@ _ADD_GENERATION = (
         input=bindparam("input"),
         idempotency_key=bindparam("idempotency_key"),
         idempotency_hash=bindparam("idempotency_hash"),
+        tried=bindparam("tried"),
+        asked=bindparam("asked", type_=generations.c.asked.type),
         created_at=now_ms(),
         expires_at=now_ms() + bindparam("expires_ms"),
     )
@@ -117,6 +144,11 @@ class Admission:
         if self._new.thread is not None:
             self._new = await in_thread(connection, self._new)
         new = self._new
+        await lock_tries(connection, new)
+        other = await find_other_try(connection, new)
+        # Looked for before its place: what another try stored has taken that.
+        if other is not None and not (self.unknown and await self._read(connection, self._id)):
+            return await self._replay(connection, other)
         place = await self._place(connection)
         if self.unknown and (mine := await self._read(connection, self._id)) is not None:
             generation = generation_of(mine, mine.answer)
@@ -127,20 +159,25 @@ class Admission:
         if new.idempotency_key is not None and standing.replayed_id is not None:
             if standing.replayed_hash != new.idempotency_hash:
                 raise IdempotencyKeyReused(standing.replayed_id)
-            stored = await self._read(connection, standing.replayed_id)
-            assert stored is not None
-            return Accepted(generation_of(stored, stored.answer), True, False, (), new.owner)
+            return await self._replay(connection, standing.replayed_id)
         if new.kind is Kind.REFINE and not standing.persona_there:
             raise NotFound(new.persona_id or "")
         check_budget(self._budget, standing)
         active = await self._clear_the_way(connection, place, standing)
         return await self._store(connection, place, depth, active)
 
+    async def _replay(self, connection: AsyncConnection, generation_id: str) -> Accepted:
+        stored = await self._read(connection, generation_id)
+        assert stored is not None
+        return Accepted(generation_of(stored, stored.answer), True, False, (), self._new.owner)
+
     async def _place(self, connection: AsyncConnection) -> _Place:
         """Locks the line of the conversation that it goes into, or names a new one."""
         new = self._new
         if new.kind is Kind.GENERATE:
             return _Place(new_id("con"), new_id("per"), new=True)
+        if new.follows is not None:
+            return await self._place_after(connection, new.follows)
         if new.conversation_id is None and new.persona_id is None:
             return _Place(new_id("con"), None, new=True)
         wanted = new.persona_id or new.conversation_id or ""
@@ -153,6 +190,24 @@ class Admission:
         if new.kind is Kind.REFINE and new.conversation_id not in (None, row.id):
             raise InvalidRequest("conversation_id", "is not this persona's")
         return _Place(row.id, new.persona_id, new=False)
+
+    async def _place_after(self, connection: AsyncConnection, followed: str) -> _Place:
+        new = self._new
+        wanted = {"id": followed, "owner": new.owner}
+        row = (await connection.execute(_CONVERSATION_OF_GENERATION, wanted)).first()
+        if row is None:
+            raise NotFound(followed)
+        if row.persona_id != new.persona_id:
+            raise InvalidRequest("follows", "is of another persona, or of none")
+        # Read after the lock, so that nobody goes on from it meanwhile.
+        before = (await connection.execute(_FOLLOWED, wanted)).one()
+        if not before.has_later:
+            return _Place(row.id, row.persona_id, new=False)
+        if row.persona_id is not None:
+            raise InvalidRequest("follows", "is not the newest of its persona's conversation")
+        if not State(before.state).terminal:
+            raise GenerationActive(followed)
+        return _Place(new_id("con"), None, new=True, forked_from=followed)
 
     async def _depth(self, connection: AsyncConnection) -> int:
         new = self._new
@@ -204,7 +259,9 @@ class Admission:
         new = self._new
         conversation = {"id": place.conversation_id, "owner": new.owner}
         if place.new:
-            values = {**conversation, "persona_id": place.persona_id}
+            values = {
+                **conversation, "persona_id": place.persona_id, "forked_from": place.forked_from
+            }  # fmt: skip
             await connection.execute(_ADD_CONVERSATION, values)
         if new.kind is Kind.GENERATE:
             persona = {
@@ -228,6 +285,8 @@ class Admission:
             "input": new.input,
             "idempotency_key": new.idempotency_key,
             "idempotency_hash": new.idempotency_hash,
+            "tried": None if new.tries is None else new.tries.before,
+            "asked": new.asked,
             "expires_ms": self._expires_ms,
         }
         times = (await connection.execute(_ADD_GENERATION, row)).one()

@@ -3,11 +3,18 @@
 from typing import Protocol
 
 import msgspec
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import and_, bindparam, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
-from jobs.tables import persona_files, persona_versions, personas, turns
+from jobs.tables import (
+    conversations,
+    generations,
+    persona_files,
+    persona_versions,
+    personas,
+    turns,
+)
 
 
 class PersonaRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +47,28 @@ class _Asker(Protocol):
 
 
 _NEWEST_TURNS = (
-    select(turns.c.generation_id, turns.c.role, turns.c.text)
-    .where(turns.c.conversation_id == bindparam("conversation"))
+    select(turns.c.generation_id, turns.c.role, turns.c.text, conversations.c.forked_from)
+    .select_from(turns.join(conversations))
+    .where(
+        turns.c.conversation_id == bindparam("conversation"),
+        turns.c.position <= bindparam("upto"),
+    )
     .order_by(turns.c.position.desc())
 )
+_others = generations.alias("others")
+_FORKED_AT = select(
+    generations.c.conversation_id,
+    select(func.coalesce(func.max(turns.c.position), 0))
+    .select_from(turns.join(_others, _others.c.id == turns.c.generation_id))
+    .where(
+        turns.c.conversation_id == generations.c.conversation_id,
+        tuple_(_others.c.created_at, _others.c.id)
+        <= tuple_(generations.c.created_at, generations.c.id),
+    )
+    .scalar_subquery()
+    .label("position"),
+).where(generations.c.id == bindparam("generation"))
+_NEWEST = 2**31 - 1
 _PERSONA = (
     select(
         personas.c.id,
@@ -91,21 +116,32 @@ async def _history(
 ) -> tuple[tuple[str, str], ...]:
     pairs: list[tuple[str, str]] = []
     answer: tuple[str, str] | None = None
-    # Streamed: a long conversation is read only as far back as the limit lets it be shown.
-    rows = await connection.stream(_NEWEST_TURNS, {"conversation": claimed.conversation_id})
-    try:
-        async for generation_id, role, text in rows:
-            if generation_id == claimed.id:
-                continue
-            if role == "assistant":
-                answer = (generation_id, text)
-            elif answer is not None and answer[0] == generation_id:
-                characters -= len(text) + len(answer[1])
-                if characters < 0:
-                    break
-                pairs.append((text, answer[1]))
-    finally:
-        await rows.close()
+    conversation_id: str | None = claimed.conversation_id
+    upto = _NEWEST
+    while conversation_id is not None:
+        forked_from: str | None = None
+        # Streamed: a long conversation is read only as far back as the limit lets it be shown.
+        rows = await connection.stream(
+            _NEWEST_TURNS, {"conversation": conversation_id, "upto": upto}
+        )
+        try:
+            async for generation_id, role, text, branches_off in rows:
+                forked_from = branches_off
+                if generation_id == claimed.id:
+                    continue
+                if role == "assistant":
+                    answer = (generation_id, text)
+                elif answer is not None and answer[0] == generation_id:
+                    characters -= len(text) + len(answer[1])
+                    if characters < 0:
+                        return tuple(reversed(pairs))
+                    pairs.append((text, answer[1]))
+        finally:
+            await rows.close()
+        conversation_id = None
+        if forked_from is not None:
+            at = (await connection.execute(_FORKED_AT, {"generation": forked_from})).one()
+            conversation_id, upto = at
     return tuple(reversed(pairs))
 
 

@@ -1,5 +1,7 @@
 """What may be asked for, and what can be refused of it without looking into the database."""
 
+from typing import Any
+
 import msgspec
 
 from jobs.clean import unacceptable
@@ -16,11 +18,27 @@ class Thread(msgspec.Struct, frozen=True):
     """What the protocol's own requests call it."""
 
 
+class Tries(msgspec.Struct, frozen=True):
+    """How often a client that sends no idempotency key says that it has tried this request.
+
+    One that finds the same request stored, from a try before it and not longer ago than `within`
+    seconds, is that request once more; so is one that was overtaken by a later try. `since` is the
+    monotonic time at which it came.
+    """
+
+    before: int
+    within: float
+    since: float
+
+
 class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for; `name` is that of the persona that a `generate` makes.
 
     A `thread` that is known already goes on where it is: its conversation and persona, and so the
-    kind, are the stored ones, whatever else is asked for.
+    kind, are the stored ones, whatever else is asked for. `follows` is the generation that it goes
+    on from: in the same conversation if that one is its newest, else in a new one that begins with
+    all that led there. `asked` is what the answers of another protocol repeat of the request, its
+    `protocol` among it.
     """
 
     owner: str
@@ -28,12 +46,15 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     input: str
     model: str
     conversation_id: str | None = None
+    follows: str | None = None
     persona_id: str | None = None
     name: str | None = None
     thread: Thread | None = None
     on_active: OnActive = "reject"
     idempotency_key: str | None = None
     idempotency_hash: str | None = None
+    tries: Tries | None = None
+    asked: dict[str, Any] | None = None
     caused_by: str | None = None
     restartable: bool = True
 
@@ -41,9 +62,9 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
 class Accepted(msgspec.Struct, frozen=True):
     """A stored generation.
 
-    `replayed`: it was there already, under the same idempotency key. `starts`: it is active, so
-    it is to be enqueued now (false: it waits in line, or was replayed). `interrupted`: the ids
-    whose cancellation this asked for; those that were still queued have ended with it.
+    `replayed`: it was there already, as the same request. `starts`: it is active, so it is to be
+    enqueued now (false: it waits in line, or was replayed). `interrupted`: the ids whose
+    cancellation this asked for; those that were still queued have ended with it.
     """
 
     generation: Generation
@@ -63,6 +84,8 @@ def refuse_unfit(new: NewGeneration) -> None:
         raise InvalidRequest("conversation_id", "a generate makes its own conversation")
     if new.kind is not Kind.GENERATE and new.name is not None:
         raise InvalidRequest("name", "is for generate only")
+    if new.follows is not None and new.conversation_id is not None:
+        raise InvalidRequest("follows", "says which conversation it is")
     for field in ("input", "name", "model", "owner", "idempotency_key"):
         if reason := unacceptable(getattr(new, field) or ""):
             raise InvalidRequest(field, reason)

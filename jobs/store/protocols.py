@@ -1,0 +1,59 @@
+"""Generations that were begun in another protocol: how they were asked for, and what is hidden."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, update
+
+from jobs.database import Database, now_ms
+from jobs.errors import NotFound
+from jobs.generation import Generation
+from jobs.store.rows import SELECT_RESOURCE, generation_of
+from jobs.tables import generations
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A generation, and how its client asked for it (see NewGeneration)."""
+
+    generation: Generation
+    asked: Mapping[str, Any]
+
+
+_BEGUN = SELECT_RESOURCE.add_columns(generations.c.asked).where(
+    generations.c.id == bindparam("generation"),
+    generations.c.owner == bindparam("owner"),
+    generations.c.hidden_at.is_(None),
+)
+_HIDE = (
+    update(generations)
+    .where(
+        generations.c.id == bindparam("generation"),
+        generations.c.owner == bindparam("whose"),
+        generations.c.hidden_at.is_(None),
+    )
+    .values(hidden_at=now_ms())
+    .returning(generations.c.id)
+)
+
+
+async def read_begun(db: Database, owner: str, generation_id: str, protocol: str) -> Begun:
+    """This owner's generation that was begun in this protocol and is not hidden.
+
+    Raises NotFound, Unavailable.
+    """
+    rows = await db.fetch(_BEGUN, {"generation": generation_id, "owner": owner})
+    if not rows or (rows[0].asked or {}).get("protocol") != protocol:
+        raise NotFound(generation_id)
+    return Begun(generation_of(rows[0], rows[0].answer), rows[0].asked)
+
+
+async def hide(db: Database, owner: str, generation_id: str) -> None:
+    """Makes `read_begun` find it no more; raises NotFound if it was hidden already.
+
+    What it said stays in its conversation, where later ones build on it. Raises Unavailable and
+    CommitUnknown.
+    """
+    rows = await db.write_one(_HIDE, {"generation": generation_id, "whose": owner})
+    if not rows:
+        raise NotFound(generation_id)

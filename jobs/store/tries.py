@@ -1,0 +1,68 @@
+"""One generation a request, however often its client tried: for clients without idempotency keys.
+
+A client that counts its tries, but names none of them, is known by the owner and the words of its
+request. Of two requests in the same words each finds a generation of its own again.
+"""
+
+import time
+
+from sqlalchemy import and_, bindparam, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.database import now_ms
+from jobs.store.requests import NewGeneration
+from jobs.tables import generations
+
+# A name among PostgreSQL's advisory locks; the second number is the request's hash.
+_LOCK = select(func.pg_advisory_xact_lock(50673, func.hashtext(bindparam("hash"))))
+_SAME_REQUEST = (
+    select(generations.c.id)
+    .where(
+        generations.c.owner == bindparam("owner"),
+        generations.c.idempotency_hash == bindparam("hash"),
+        or_(
+            and_(
+                generations.c.tried < bindparam("times"),
+                generations.c.created_at >= now_ms() - bindparam("within"),
+            ),
+            and_(
+                generations.c.tried > bindparam("times"),
+                generations.c.created_at >= now_ms() - bindparam("waited"),
+            ),
+        ),
+    )
+    .order_by(generations.c.created_at.desc())
+    .limit(1)
+)
+_TRIED_AGAIN = (
+    update(generations)
+    .where(generations.c.id == bindparam("generation"), generations.c.tried < bindparam("times"))
+    .values(tried=bindparam("times"))
+)
+
+
+async def lock_tries(connection: AsyncConnection, new: NewGeneration) -> None:
+    """Makes a try wait for the one before it, whose row it could not see otherwise."""
+    if new.tries is not None and connection.dialect.name != "sqlite":
+        await connection.execute(_LOCK, {"hash": new.idempotency_hash})
+
+
+async def find_other_try(connection: AsyncConnection, new: NewGeneration) -> str | None:
+    """The generation that another try of this request stored, if any; `lock_tries` came before."""
+    tries = new.tries
+    if tries is None:
+        return None
+    parameters = {
+        "owner": new.owner,
+        "hash": new.idempotency_hash,
+        "times": tries.before,
+        "within": round(tries.within * 1000),
+        "waited": round((time.monotonic() - tries.since) * 1000),
+    }
+    found = (await connection.execute(_SAME_REQUEST, parameters)).scalar()
+    if found is None:
+        return None
+    # No other request in these words may take it for its own after the same number of tries.
+    taken = {"generation": found, "times": tries.before}
+    await connection.execute(_TRIED_AGAIN, taken)
+    return str(found)
