@@ -31,6 +31,15 @@ def resolve_model(settings: Settings, named: str | None) -> str:
     return model
 
 
+def model_or_default(settings: Settings, named: str | None) -> str:
+    """The model that a request names if it is offered here, else the default.
+
+    For protocols whose clients always name one; raises InvalidField without a default.
+    """
+    offered = named is not None and settings.allows_model(named)
+    return resolve_model(settings, named if offered else None)
+
+
 def budget_of(settings: Settings) -> Budget:
     """The limits of the sliding minute (protocol §8)."""
     return Budget(
@@ -73,10 +82,12 @@ def request_hash(request: Request, canonical_body: bytes) -> str:
 def accepted_headers(request: Request, accepted: Accepted) -> dict[str, str]:
     """`Location`, below the mount's prefix, and `Idempotent-Replay` for what was stored before."""
     path = f"/v1/generations/{accepted.generation.id}"
-    headers = {"Location": _prefix(request) + path}
-    if accepted.replayed:
-        headers["Idempotent-Replay"] = "true"
-    return headers
+    return {"Location": _prefix(request) + path, **replay_headers(accepted)}
+
+
+def replay_headers(accepted: Accepted) -> dict[str, str]:
+    """`Idempotent-Replay` for what was stored before."""
+    return {"Idempotent-Replay": "true"} if accepted.replayed else {}
 
 
 def _prefix(request: Request) -> str:

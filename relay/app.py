@@ -31,6 +31,8 @@ from relay.openapi import openapi_document
 from relay.problems import Shape, exception_handlers
 from relay.protocols.ai_sdk.routes import OPERATIONS as AI_SDK
 from relay.protocols.ai_sdk.routes import plain_refusal
+from relay.protocols.openai_responses.errors import openai_error
+from relay.protocols.openai_responses.routes import OPERATIONS as OPENAI
 from relay.revocation import watch_revocations
 from relay.routes import conversations, feed, files, generations, health, metrics, personas
 from relay.routes.operation import routes
@@ -49,10 +51,10 @@ OPERATIONS = (
 )
 """Every call of the native API."""
 
-PROTOCOLS = (*AI_SDK,)
+PROTOCOLS = (*AI_SDK, *OPENAI)
 """Every call of another protocol."""
 
-SHAPES: Mapping[str, Shape] = {"/ai/": plain_refusal}
+SHAPES: Mapping[str, Shape] = {"/ai/": plain_refusal, "/openai/": openai_error}
 """In which shape errors are answered below a prefix; elsewhere they are problems."""
 
 

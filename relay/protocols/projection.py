@@ -8,7 +8,10 @@ from collections.abc import AsyncGenerator, Iterator
 from typing import Protocol
 
 from jobs.cursor import Cursor
-from jobs.events import LoggedData, read_frame
+from jobs.events import Ended, LoggedData, Status, read_frame
+from jobs.generation import State
+from jobs.store.reads import ReplaySource
+from jobs.timeline import rebuild, unpack
 from relay.follow import Follower
 
 PING = b": ping\n\n"
@@ -53,6 +56,20 @@ class Retold:
     def close(self) -> None:
         """Lets go of the follower; again does nothing."""
         self._follower.close()
+
+
+def retell(source: ReplaySource, projection: Projection) -> bytes:
+    """The whole of a generation that has ended, from what SQL keeps of it."""
+    generation = source.generation
+    if source.timeline is None:
+        told = projection.tell(Cursor(0, 1, 0), Status(State.QUEUED, 0))
+    else:
+        frames = rebuild(generation.attempt, source.text, unpack(source.timeline))
+        told = b"".join([projection.tell(*read_frame(one)) for _, one in frames if one])
+    assert source.last_seq is not None, "an ended row has an end"
+    assert source.last_offset is not None
+    end = Cursor(generation.attempt, source.last_seq, source.last_offset)
+    return told + projection.tell(end, Ended(generation.without_text()))
 
 
 def events_in(frames: bytes) -> Iterator[tuple[Cursor, LoggedData]]:

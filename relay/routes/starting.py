@@ -1,11 +1,13 @@
 """From a well-formed request to the answer about its generation: one way for all three calls."""
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from starlette.responses import Response
 
 from jobs.generation import Generation, Kind, OnActive
 from jobs.store.conversations import read_conversation
-from jobs.store.intake import NewGeneration, knows_key
+from jobs.store.intake import Accepted, NewGeneration, knows_key
 from jobs.store.personas import read_persona
 from relay.accepting import accept_generation, accepted_headers, request_hash, resolve_model
 from relay.queries import IdempotencyKey, body_id, flag, idempotency_key
@@ -76,14 +78,20 @@ async def start(call: Call, canonical_body: bytes, wish: Wish) -> Response:
         idempotency_hash=request_hash(call.request, canonical_body) if key else None,
     )
     if streamed:
-        return await _start_streamed(call, new)
+        return await start_streamed(call, new, lambda accepted: _stream(call, accepted))
     accepted = await accept_generation(call.services, new)
     if not accepted.replayed:
         await start_accepted(call.services, accepted)
     return json_answer(accepted.generation, 202, accepted_headers(call.request, accepted))
 
 
-async def _start_streamed(call: Call, new: NewGeneration) -> Response:
+async def start_streamed(
+    call: Call, new: NewGeneration, respond: Callable[[Accepted], Awaitable[Response]]
+) -> Response:
+    """Stores the generation and holds a stream's place for the response that shows it.
+
+    `respond` starts it too, unless it is a replay. Raises TooManyStreams, with nothing stored.
+    """
     access, slots = call.access, call.services.slots
     replays = False
     if not slots.has_room(access.owner):
@@ -94,13 +102,16 @@ async def _start_streamed(call: Call, new: NewGeneration) -> Response:
     # The place is taken first: a stream that can't be shown leaves no generation behind.
     with slots.acquire(access.owner, access.token_prefix, reconnect=replays) as slot:
         accepted = await accept_generation(call.services, new)
-        headers = accepted_headers(call.request, accepted)
-        if accepted.replayed:
-            response = await stream_events(call.services, accepted.generation.id, None)
-            response.headers.update(headers)
-        else:
-            response = await stream_accepted(call.services, accepted, headers=headers)
-        return slot.hold(response)
+        return slot.hold(await respond(accepted))
+
+
+async def _stream(call: Call, accepted: Accepted) -> Response:
+    headers = accepted_headers(call.request, accepted)
+    if not accepted.replayed:
+        return await stream_accepted(call.services, accepted, headers=headers)
+    response = await stream_events(call.services, accepted.generation.id, None)
+    response.headers.update(headers)
+    return response
 
 
 async def _refuse_unknown(call: Call, new: NewGeneration) -> None:

@@ -1,0 +1,138 @@
+"""`POST /responses`: a generation is stored once, however often the SDK tries, and then shown."""
+
+import re
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jobs.errors import NotFound
+from jobs.generation import Kind
+from jobs.store.intake import Accepted, NewGeneration
+from jobs.store.protocols import Begun, read_begun
+from jobs.store.requests import Tries
+from relay.accepting import accept_generation, model_or_default, replay_headers, request_hash
+from relay.bodies import Body, read_body
+from relay.errors import InvalidField
+from relay.protocols.following import (
+    stream_accepted_projected,
+    stream_projected,
+    wait_for_end,
+)
+from relay.protocols.openai_responses.events import ResponseEvents
+from relay.protocols.openai_responses.objects import (
+    PROTOCOL,
+    generation_id,
+)
+from relay.protocols.openai_responses.reading import read_response
+from relay.protocols.openai_responses.request import CreateResponse, persona_wish, said
+from relay.protocols.waiting import Awaited
+from relay.queries import body_id, idempotency_key
+from relay.routes.operation import Call, json_answer
+from relay.routes.starting import start_streamed
+from relay.streaming import start_accepted
+
+READ_TIMEOUT_SECONDS = 600.0
+"""How long an SDK waits for an answer unless it says otherwise."""
+LONGEST_PAUSE_SECONDS = 130.0
+"""Between two tries: the longest `Retry-After` that the SDKs obey, and some more."""
+
+_COUNT = re.compile(r"[0-9]{1,2}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
+
+
+async def create(call: Call) -> Response:
+    """Starts a generation; answers at once, with its events, or once it has ended."""
+    since = time.monotonic()
+    body = await read_body(call.request, CreateResponse)
+    new = await _new_generation(call, body, since)
+    if body.value.stream:
+        return await start_streamed(call, new, lambda accepted: _events(call, new, accepted))
+    if not body.value.background:
+        return await start_streamed(call, new, lambda accepted: _end(call, accepted))
+    accepted = await accept_generation(call.services, new)
+    if not accepted.replayed:
+        await start_accepted(call.services, accepted)
+    response = await read_response(call.services, _begun(new, accepted))
+    return json_answer(response, headers=replay_headers(accepted))
+
+
+async def _events(call: Call, new: NewGeneration, accepted: Accepted) -> Response:
+    events = ResponseEvents(_begun(new, accepted))
+    headers = replay_headers(accepted)
+    if accepted.replayed:
+        return await stream_projected(
+            call.services, accepted.generation.id, events, headers=headers
+        )
+    return await stream_accepted_projected(call.services, accepted, events, headers)
+
+
+async def _end(call: Call, accepted: Accepted) -> Response:
+    if not accepted.replayed:
+        await start_accepted(call.services, accepted)
+    name = accepted.generation.id
+
+    async def ended() -> Response:
+        await wait_for_end(call.services, name)
+        begun = await read_begun(call.services.db, accepted.owner, name, PROTOCOL)
+        response = await read_response(call.services, begun)
+        return json_answer(response, headers=replay_headers(accepted))
+
+    return Awaited(ended)
+
+
+def _begun(new: NewGeneration, accepted: Accepted) -> Begun:
+    return Begun(accepted.generation, new.asked or {})
+
+
+async def _new_generation(call: Call, body: Body[CreateResponse], since: float) -> NewGeneration:
+    asked = body.value
+    metadata = asked.metadata or {}
+    text, wish = said(asked.input), persona_wish(metadata)
+    kind, persona_id = wish.kind, body_id(wish.persona_id)
+    follows = None
+    if asked.previous_response_id is not None:
+        previous = await _previous(call, asked.previous_response_id)
+        follows = previous.generation.id
+        if previous.generation.persona_id is not None:
+            kind, persona_id = Kind.REFINE, previous.generation.persona_id
+    key = idempotency_key(call.request)
+    return NewGeneration(
+        owner=call.access.owner,
+        kind=kind,
+        input=text,
+        model=model_or_default(call.services.settings.jobs, asked.model),
+        follows=follows,
+        persona_id=persona_id,
+        name=wish.name,
+        idempotency_key=key,
+        idempotency_hash=request_hash(call.request, body.canonical),
+        tries=_tries(call.request, since) if key is None else None,
+        # The SDKs' protocol knows no reset.
+        restartable=False,
+        asked={
+            "protocol": PROTOCOL,
+            "background": bool(asked.background),
+            "metadata": metadata,
+            "previous_response_id": asked.previous_response_id,
+        },
+    )
+
+
+async def _previous(call: Call, response: str) -> Begun:
+    owner = call.access.owner
+    try:
+        return await read_begun(call.services.db, owner, generation_id(response), PROTOCOL)
+    except NotFound:
+        reason = f"Previous response with id '{response}' not found."
+        raise InvalidField("previous_response_id", reason) from None
+
+
+def _tries(request: Request, since: float) -> Tries | None:
+    """How often the SDK says that it has tried; it sends no key of its own for its tries."""
+    count = request.headers.get("x-stainless-retry-count", "")
+    if not _COUNT.fullmatch(count):
+        return None
+    timeout = request.headers.get("x-stainless-read-timeout", "")
+    seconds = float(timeout) if _SECONDS.fullmatch(timeout) else READ_TIMEOUT_SECONDS
+    return Tries(int(count), int(count) * (seconds + LONGEST_PAUSE_SECONDS), since)

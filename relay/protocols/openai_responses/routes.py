@@ -1,0 +1,113 @@
+"""The calls of the Responses API, as the SDKs make them."""
+
+import asyncio
+from contextlib import suppress
+
+from starlette.responses import Response
+
+from jobs.errors import NotFound
+from jobs.store.commits import request_cancel
+from jobs.store.protocols import Begun, hide, read_begun
+from jobs.store.reads import read_stream_row
+from relay.bodies import refuse_body
+from relay.errors import InvalidField
+from relay.protocols.following import stream_projected, wait_for_end
+from relay.protocols.openai_responses.creating import create
+from relay.protocols.openai_responses.events import ResponseEvents
+from relay.protocols.openai_responses.objects import (
+    PROTOCOL,
+    ResponseNotFound,
+    generation_id,
+    input_item,
+)
+from relay.protocols.openai_responses.reading import read_response
+from relay.protocols.openai_responses.request import starting_after
+from relay.queries import flag, limit
+from relay.routes.operation import Call, Operation, json_answer
+from relay.streaming import announce_cancel
+
+CANCEL_SECONDS = 8.0
+"""How long a cancellation is waited for, so that its answer is the final response."""
+
+_RESPONSES = "/openai/v1/responses"
+
+
+async def retrieve(call: Call) -> Response:
+    """The response as it is now, or its events after the one that was received last."""
+    after = starting_after(call.request)
+    begun = await _begun(call)
+    if not flag(call.request, "stream"):
+        return json_answer(await read_response(call.services, begun))
+    services, access, row = call.services, call.access, None
+    if begun.generation.state.terminal:
+        lease = services.settings.jobs.relay_lease_seconds
+        row = await read_stream_row(services.db, begun.generation.id, lease_seconds=lease)
+    events = ResponseEvents(begun, after)
+    with services.slots.acquire(access.owner, access.token_prefix, reconnect=True) as slot:
+        return slot.hold(await stream_projected(services, begun.generation.id, events, row))
+
+
+async def cancel(call: Call) -> Response:
+    """Stops it; answers with the final response, of one that had ended too."""
+    await refuse_body(call.request)
+    begun = await _begun(call)
+    await _stop(call, begun)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await wait_for_end(call.services, begun.generation.id)
+    return json_answer(await read_response(call.services, await _begun(call)))
+
+
+async def delete(call: Call) -> Response:
+    """Stops it, and makes it unknown to this protocol."""
+    await refuse_body(call.request)
+    begun = await _begun(call)
+    await _stop(call, begun)
+    response = call.request.path_params["id"]
+    try:
+        await hide(call.services.db, call.access.owner, begun.generation.id)
+    except NotFound:
+        raise ResponseNotFound(response) from None
+    return json_answer({"id": response, "object": "response", "deleted": True})
+
+
+async def list_input_items(call: Call) -> Response:
+    """What it was asked: the one user message."""
+    limit(call.request)
+    if call.request.query_params.get("order", "desc") not in ("asc", "desc"):
+        raise InvalidField("order", "must be asc or desc")
+    item = input_item((await _begun(call)).generation)
+    after = call.request.query_params.get("after")
+    if after not in (None, item["id"]):
+        raise InvalidField("after", "is not an item of this response")
+    data = [item] if after is None else []
+    page = {"object": "list", "data": data, "has_more": False}
+    return json_answer({**page, "first_id": item["id"], "last_id": item["id"]})
+
+
+async def _begun(call: Call) -> Begun:
+    response = call.request.path_params["id"]
+    try:
+        return await read_begun(
+            call.services.db, call.access.owner, generation_id(response), PROTOCOL
+        )
+    except NotFound:
+        raise ResponseNotFound(response) from None
+
+
+async def _stop(call: Call, begun: Begun) -> None:
+    if not begun.generation.state.terminal:
+        owner = call.access.owner
+        outcome = await request_cancel(call.services.db, owner, begun.generation.id)
+        await announce_cancel(call.services, owner, outcome)
+
+
+OPERATIONS = (
+    Operation("POST", _RESPONSES, create, "Create a response", "generate"),
+    Operation("GET", f"{_RESPONSES}/{{id}}", retrieve, "Retrieve a response", "read"),
+    Operation("DELETE", f"{_RESPONSES}/{{id}}", delete, "Delete a response", "generate"),
+    Operation("POST", f"{_RESPONSES}/{{id}}/cancel", cancel, "Cancel a response", "generate"),
+    Operation(
+        "GET", f"{_RESPONSES}/{{id}}/input_items", list_input_items, "List its input", "read"
+    ),
+)
