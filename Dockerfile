@@ -8,12 +8,12 @@ RUN pip install 'uv>=0.9,<1'
 WORKDIR /app
 # The dependencies first: this layer lasts until uv.lock changes.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --locked --no-dev --no-install-project
+RUN uv sync --locked --no-dev --extra otel --no-install-project
 COPY README.md LICENSE ./
 COPY persona_apply ./persona_apply
 COPY jobs ./jobs
 COPY relay ./relay
-RUN uv sync --locked --no-dev --no-editable
+RUN uv sync --locked --no-dev --extra otel --no-editable
 
 FROM python:3.13-slim-bookworm
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

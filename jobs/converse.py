@@ -12,6 +12,7 @@ from jobs.errors import JobsError
 from jobs.events import FileDelta, Notice
 from jobs.generation import Failure, FileChange, Kind, SkillChoice, Usage
 from jobs.provider import CallPiece, Finished, ModelRequest, Provider, TextPiece
+from jobs.tracing import Attributes, here
 from persona_apply import (
     MAX_CALLS,
     TOOLS,
@@ -101,9 +102,15 @@ async def converse(
         deadline = (
             first_deadline if number == 1 else time.monotonic() + bounds.first_content_seconds
         )
-        text, calls, left_out = await _round(
-            provider, request, attempt_log, answered, bounds, deadline, on_content
-        )
+        asked: Attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": model,
+            "relay.round": number,
+        }
+        with here().child(f"chat {model}", "client", asked):
+            text, calls, left_out = await _round(
+                provider, request, attempt_log, answered, bounds, deadline, on_content
+            )
         if not calls:
             return
         talk.append(_assistant_message(text, calls))
@@ -155,10 +162,21 @@ async def _round(
                     reason = event.finish_reason
                     answered.finish_reason = reason if reason in _REPORTED_REASONS else None
                     answered.add_usage(event.usage)
+                    here().set(_told(event))
     left_out = None
     if assembler.overflowed:
         left_out = Notice("too_many_calls", f"calls beyond {MAX_CALLS} in a round were left out")
     return "".join(pieces), assembler.finish(), left_out
+
+
+def _told(finished: Finished) -> Attributes:
+    """What the model said of its round, by OpenTelemetry's names."""
+    usage = finished.usage or Usage(0, 0)
+    return {
+        "gen_ai.response.finish_reasons": finished.finish_reason or "",
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+    }
 
 
 def _append_text(text: str, attempt_log: AttemptLog, answered: Answer, bounds: Bounds) -> None:

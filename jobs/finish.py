@@ -23,6 +23,7 @@ from jobs.publisher import Publisher
 from jobs.queue import Queue
 from jobs.signals import Signals
 from jobs.store.commits import Committed, Outcome, commit
+from jobs.tracing import here
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ class Ending:
         """
         generation_id, attempt = attempt_log.generation_id, attempt_log.attempt
         try:
-            committed = await self._commit(generation_id, attempt, outcome)
+            with here().child("commit"):
+                committed = await self._commit(generation_id, attempt, outcome)
         except Exception:
             log.exception("an outcome can't be stored", extra={"generation": generation_id})
             committed = await self._commit(generation_id, attempt, unstorable(outcome))
@@ -64,7 +66,16 @@ class Ending:
                 },
             )
             return False
-        attempt_log.append_terminal(committed.generation)
+        ended = committed.generation
+        code = "" if ended.error is None else ended.error.code
+        here().set({"relay.outcome": ended.state.value, "relay.code": code})
+        if ended.state is State.FAILED:
+            here().fail(code)
+        log.info(
+            "generation ended",
+            extra={"generation": ended.id, "outcome": ended.state.value, "code": code},
+        )
+        attempt_log.append_terminal(ended)
         await self.announce(committed)
         return True
 

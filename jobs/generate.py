@@ -32,6 +32,7 @@ from jobs.settings import Settings
 from jobs.store.claims import Claimed, Context, PersonaRow, hand_over, read_context
 from jobs.store.commits import Outcome
 from jobs.stream_log import StreamLog
+from jobs.tracing import NO_TRACES, Traces, here
 from persona_apply import Catalogue, Draft, Persona
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Workshop:
     stream_log: StreamLog
     catalogue: Catalogue
     breakers: Breakers
+    traces: Traces = NO_TRACES
 
 
 async def generate(workshop: Workshop, claimed: Claimed, stop: Stop) -> None:
@@ -161,11 +163,12 @@ async def _rounds(
 async def _read_context(workshop: Workshop, claimed: Claimed, deadline: float) -> Context:
     while True:
         try:
-            return await read_context(
-                workshop.ending.database,
-                claimed,
-                history_characters=workshop.settings.relay_history_characters,
-            )
+            with here().child("read context"):
+                return await read_context(
+                    workshop.ending.database,
+                    claimed,
+                    history_characters=workshop.settings.relay_history_characters,
+                )
         except Unavailable:
             if time.monotonic() > deadline:
                 raise

@@ -4,6 +4,7 @@ import time
 
 from jobs.measures import Measures
 from jobs.store.claims import Claimed
+from jobs.tracing import here
 
 
 class Pace:
@@ -29,6 +30,7 @@ class Pace:
             self._measures.token_gap.add(now - self._heard_at)
         else:
             since_claim = now - self._began_at
+            here().note("first content")
             self._measures.model_first_token.add(since_claim)
             if self._waited is not None:
                 self._measures.first_token.add(self._waited + since_claim)

@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import islice
 
@@ -70,6 +71,8 @@ class Publisher:
         self._earliest = 0.0
         self._backoff = 0.0
         self._loop = asyncio.get_running_loop()
+        # A flush is of many generations: what it logs must not bear the ids of the one it began in.
+        self._context = copy_context()
         # No event that waits now was appended before this.
         self._behind_since = 0.0
         self._idle = asyncio.Event()
@@ -140,7 +143,7 @@ class Publisher:
         if wait <= 0 or (urgent and not self._backoff):
             self._begin()
         elif self._timer is None:
-            self._timer = self._loop.call_later(wait, self._begin)
+            self._timer = self._loop.call_later(wait, self._begin, context=self._context)
 
     def _begin(self) -> None:
         if self._timer is not None:
@@ -150,7 +153,9 @@ class Publisher:
             self._urgent = False
             # A task starts in the loop's next round: what else the model's socket brought in this
             # read leaves with the same flush.
-            self._flushing = self._loop.create_task(self._flush(), name="publish")
+            self._flushing = self._loop.create_task(
+                self._flush(), name="publish", context=self._context
+            )
 
     async def _flush(self) -> None:
         started = self._loop.time()

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from jobs.attempt_log import AttemptLog
+from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import raise_if_cancelled
 from jobs.database import Database
 from jobs.errors import Unavailable
@@ -28,7 +29,7 @@ from jobs.settings import Settings
 from jobs.signals import Signals
 from jobs.store.breaker_notes import forget_breakers
 from jobs.store.breakers import open_models
-from jobs.store.claims import claim, forget_workers
+from jobs.store.claims import Claimed, claim, forget_workers
 from jobs.store.commits import Committed, Outcome, commit
 from jobs.store.leftovers import (
     Lost,
@@ -38,6 +39,7 @@ from jobs.store.leftovers import (
     promote_waiting,
 )
 from jobs.stream_log import Append, StreamLog
+from jobs.tracing import NO_TRACES, Traces, here
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,7 @@ class Rescuer:
     rescuer_id: str = field(default_factory=lambda: new_id("wrk"))
     counts: RescueCounts = field(default_factory=RescueCounts)
     measures: Measures = field(default_factory=Measures)
+    traces: Traces = NO_TRACES
     _contact_since: float | None = None
     _contact_at: float = 0.0
     _forget_at: float = 0.0
@@ -250,8 +253,13 @@ class Rescuer:
             self.rescuer_id,
             lease_seconds=self.settings.relay_lease_seconds,
         )
-        if claimed is None:
-            return
+        if claimed is not None:
+            with attempt_scope(self.traces, claimed):
+                await self._end_claimed(row, claimed, kept, text)
+
+    async def _end_claimed(
+        self, row: Lost, claimed: Claimed, kept: list[LoggedData], text: str
+    ) -> None:
         attempt_log = AttemptLog(row.id, claimed.attempt, lambda _log, _urgent: None)
         attempt_log.append("reset", Reset(claimed.reset or "worker_lost", claimed.attempt))
         attempt_log.append("status", Status(State.RUNNING, claimed.attempt))
@@ -275,6 +283,7 @@ class Rescuer:
         if committed is None:
             return
         self.counts.ended_lost += 1
+        here().fail("worker_lost")
         log.error("ended: its workers were lost", extra={"generation": row.id})
         attempt_log.append_terminal(committed.generation)
         await self._append(attempt_log)

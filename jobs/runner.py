@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import end_tasks
 from jobs.errors import JobsError
 from jobs.generate import Stop, Workshop, generate
@@ -130,9 +131,13 @@ class Runner:
         stop = Stop()
         if self._stopping:
             stop.request("handed_over")
-        task = asyncio.create_task(generate(self._workshop, claimed, stop), name=claimed.id)
+        task = asyncio.create_task(self._attempt(claimed, stop), name=claimed.id)
         self._running[claimed.id] = Running(claimed, stop, task)
         task.add_done_callback(lambda done: self._ended(claimed, done))
+
+    async def _attempt(self, claimed: Claimed, stop: Stop) -> None:
+        with attempt_scope(self._workshop.traces, claimed):
+            await generate(self._workshop, claimed, stop)
 
     def cancel(self, generation_id: str) -> None:
         """Stops a running generation since its cancellation was requested in the row."""

@@ -118,6 +118,8 @@ generations = Table(
     # May it be started again after its first event? (false for protocols that know no reset)
     Column("restartable", Boolean, nullable=False, server_default=text("true")),
     Column("depth", Integer, nullable=False, server_default=text("0")),
+    # Where its request stands in a trace (W3C), null when that is not traced.
+    Column("traceparent", String(64)),
     Column("model", String(200), nullable=False),
     Column("conversation_id", ForeignKey("conversations.id"), nullable=False),
     Column("persona_id", ForeignKey("personas.id")),

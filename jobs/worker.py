@@ -43,6 +43,7 @@ from jobs.settings import InvalidSetting, Settings
 from jobs.signals import Signals
 from jobs.store.claims import deregister_worker, register_worker
 from jobs.stream_log import StreamLog
+from jobs.trace_export import open_traces
 from jobs.upkeep import kept_up
 from jobs.worker_journals import open_own_journal, replay_journals
 from jobs.worker_metrics import WorkerMetrics
@@ -198,6 +199,7 @@ async def run_worker(
     journal_dir, fsync = Path(settings.relay_journal_dir), settings.relay_journal_fsync
     lease = settings.relay_lease_seconds
     async with AsyncExitStack() as stack:
+        traces = await stack.enter_async_context(open_traces("persona-relay-worker"))
         database = await stack.enter_async_context(Database.open(settings.relay_database_url))
         redis = await stack.enter_async_context(open_redis(url))
         arq = await stack.enter_async_context(open_arq(url))
@@ -217,12 +219,14 @@ async def run_worker(
         ending = Ending(database, publisher, signals, queue, journal)
         worker_id = new_id("wrk")
         breakers = await stack.enter_async_context(Breakers.open(database, settings))
-        workshop = Workshop(settings, provider, ending, stream_log, Catalogue.default(), breakers)
+        workshop = Workshop(
+            settings, provider, ending, stream_log, Catalogue.default(), breakers, traces
+        )
         runner = Runner(workshop, worker_id)
         beats = Beat(database, runner, worker_id, settings)
         rescuer = Rescuer(
             settings, database, stream_log, signals, queue, breakers.endpoint,
-            measures=ending.measures,
+            measures=ending.measures, traces=traces,
         )  # fmt: skip
         metrics = WorkerMetrics(
             settings.relay_max_jobs, runner, publisher, breakers, journal, rescuer, queue, signals,

@@ -6,12 +6,14 @@ Every door leads through `accept_generation`, so nothing is enqueued without pas
 import hashlib
 import logging
 
+import msgspec
 from starlette.requests import Request
 
 from jobs.errors import OverBudget
 from jobs.ids import new_id
 from jobs.settings import Settings
 from jobs.store.intake import Accepted, Budget, NewGeneration, accept
+from jobs.tracing import here
 from relay.errors import InvalidField
 from relay.services import Services
 
@@ -56,20 +58,27 @@ async def accept_generation(services: Services, new: NewGeneration) -> Accepted:
     Raises what jobs.store.intake.accept does.
     """
     settings = services.settings.jobs
+    # Before the span below: workers go on beside it, not within it.
+    new = msgspec.structs.replace(new, traceparent=here().traceparent)
     try:
-        accepted = await accept(
-            services.db,
-            new,
-            generation_id=new_id("gen"),
-            budget=budget_of(settings),
-            expires_seconds=settings.relay_queue_expires_seconds,
-        )
+        with here().child("store"):
+            accepted = await accept(
+                services.db,
+                new,
+                generation_id=new_id("gen"),
+                budget=budget_of(settings),
+                expires_seconds=settings.relay_queue_expires_seconds,
+            )
     except OverBudget as error:
         services.counts.over_budget[error.scope, error.unit] += 1
         logger.warning("a %s of %s was refused: %s", new.kind, new.owner, error)
         raise
     if not accepted.replayed:
         services.counts.accepted[new.kind.value] += 1
+        logger.info(
+            "generation accepted",
+            extra={"generation": accepted.generation.id, "kind": new.kind.value},
+        )
     return accepted
 
 

@@ -39,6 +39,7 @@ from relay.routes.operation import routes
 from relay.routes.pages import page_routes
 from relay.services import Services, open_services
 from relay.settings import RelaySettings, read_relay_settings
+from relay.traced import Traced
 
 OPERATIONS = (
     *generations.OPERATIONS,
@@ -121,6 +122,7 @@ def _middleware(settings: RelaySettings) -> list[Middleware]:
     middleware = [Middleware(Edge, shapes=SHAPES)]
     if settings.allowed_hosts:
         middleware.append(Middleware(KnownHosts, names=settings.allowed_hosts))
+    middleware.append(Middleware(Traced))
     if settings.allowed_origins:
         cors = Middleware(
             CORSMiddleware,

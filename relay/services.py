@@ -14,6 +14,8 @@ from jobs.redis_link import open_redis
 from jobs.rescue import Rescuer
 from jobs.signals import Signals
 from jobs.stream_log import StreamLog
+from jobs.trace_export import open_traces
+from jobs.tracing import NO_TRACES, Traces
 from jobs.upkeep import kept_up
 from relay.counts import RelayCounts
 from relay.figures import FiguresReader
@@ -39,6 +41,7 @@ class Services:
     slots: StreamSlots
     counts: RelayCounts
     figures: FiguresReader
+    traces: Traces
 
 
 @asynccontextmanager
@@ -48,8 +51,9 @@ async def open_services(settings: RelaySettings) -> AsyncIterator[Services]:
     A rescuer runs beside them: a relay alone makes overdue generations expire (protocol §8).
     """
     async with (
+        open_traces("persona-relay") as traces,
         Database.open(settings.jobs.relay_database_url) as database,
-        connect(settings, database) as services,
+        connect(settings, database, traces) as services,
     ):
         rescuer = Rescuer(
             settings.jobs,
@@ -59,13 +63,16 @@ async def open_services(settings: RelaySettings) -> AsyncIterator[Services]:
             services.queue,
             counts=services.counts.rescues,
             measures=services.counts.measures,
+            traces=traces,
         )
         async with kept_up({"rescue": rescuer.run}):
             yield services
 
 
 @asynccontextmanager
-async def connect(settings: RelaySettings, database: Database) -> AsyncIterator[Services]:
+async def connect(
+    settings: RelaySettings, database: Database, traces: Traces = NO_TRACES
+) -> AsyncIterator[Services]:
     """Services over a database that is open, with nothing running beside them but the pulse."""
     url = settings.jobs.relay_redis_url
     lease = settings.jobs.relay_lease_seconds
@@ -96,4 +103,5 @@ async def connect(settings: RelaySettings, database: Database) -> AsyncIterator[
             slots=StreamSlots(settings.relay_owner_streams),
             counts=RelayCounts(),
             figures=figures,
+            traces=traces,
         )

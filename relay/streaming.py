@@ -11,6 +11,7 @@ from jobs.errors import Unavailable
 from jobs.store.commits import CancelOutcome
 from jobs.store.intake import Accepted
 from jobs.store.reads import StreamRow, read_generation
+from jobs.tracing import here
 from relay.event_stream import EventStream
 from relay.feed import Feed
 from relay.follow import Follower, read_cursor
@@ -69,7 +70,8 @@ async def start_accepted(services: Services, accepted: Accepted) -> None:
     for generation_id in accepted.interrupted:
         await _announce_interrupted(services, accepted.owner, generation_id)
     if accepted.starts:
-        await services.queue.enqueue(accepted.generation.id, 0)
+        with here().child("enqueue", "producer"):
+            await services.queue.enqueue(accepted.generation.id, 0)
 
 
 async def _announce_interrupted(services: Services, owner: str, generation_id: str) -> None:

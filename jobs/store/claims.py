@@ -61,6 +61,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     started_at: int
     expires_at: int
+    traceparent: str | None = None
     watched: bool = False
     probe: bool = False
 
@@ -82,6 +83,7 @@ _CLAIMED = (
     generations.c.created_at,
     generations.c.started_at,
     generations.c.expires_at,
+    generations.c.traceparent,
     is_watched().label("watched"),
 )
 

@@ -38,7 +38,7 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     kind, are the stored ones, whatever else is asked for. `follows` is the generation that it goes
     on from: in the same conversation if that one is its newest, else in a new one that begins with
     all that led there. `asked` is what the answers of another protocol repeat of the request, its
-    `protocol` among it.
+    `protocol` among it. `traceparent` is where the request stands in a trace, in W3C's form.
     """
 
     owner: str
@@ -57,6 +57,7 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     asked: dict[str, Any] | None = None
     caused_by: str | None = None
     restartable: bool = True
+    traceparent: str | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):
