@@ -7,17 +7,19 @@ import uvloop
 from jobs.errors import JobsError
 from jobs.limits import raise_file_limit
 from jobs.logs import configure_logging
+from jobs.masking import secrets_of
 from jobs.settings import InvalidSetting, Settings, read_settings
 from jobs.worker import main
 
 
 def run() -> int:
     """The worker's exit status: 0 after an orderly stop, 1 with one line on stderr."""
-    configure_logging()
-    raise_file_limit()
     status = 0
     try:
-        uvloop.run(main(read_settings(Settings)))
+        settings = read_settings(Settings)
+        configure_logging(settings.relay_log_format, secrets_of(settings))
+        raise_file_limit()
+        uvloop.run(main(settings))
     except* (InvalidSetting, JobsError, OSError) as group:
         sys.stderr.write(f"persona-relay worker: {_first(group)}\n")
         status = 1

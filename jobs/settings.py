@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     relay_journal_dir: str = ".persona-relay/journal"
     relay_journal_fsync: Literal["always", "off"] = "always"
     relay_metrics_address: str = ""
+    relay_log_format: Literal["logfmt", "json"] = "logfmt"
 
     def __post_init__(self) -> None:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from relay.problems import Shape, count_refusal, problem_response, refusal_of
 
@@ -70,7 +71,8 @@ class Edge:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_headers)
+            with bound_contextvars(request_id=request_id):
+                await self.app(scope, receive, send_with_headers)
         except Exception as error:
             if started:
                 raise

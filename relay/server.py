@@ -14,6 +14,7 @@ from jobs.database import database_url
 from jobs.errors import JobsError
 from jobs.limits import raise_file_limit
 from jobs.logs import configure_logging
+from jobs.masking import secrets_of
 from relay.app import create_app
 from relay.listening import BACKLOG, Address, listen, listening_at
 from relay.settings import RelaySettings
@@ -37,7 +38,7 @@ def serve(settings: RelaySettings, address: Address, *, demo: bool = False) -> N
     Returns within some STOPPING_SECONDS of the signal, whatever the readers do. Raises PortTaken,
     InvalidSetting and NotServed.
     """
-    configure_logging()
+    configure_logging(settings.jobs.relay_log_format, secrets_of(settings, settings.jobs))
     raise_file_limit()
     database_url(settings.jobs.relay_database_url)
     listener = listen(address)

@@ -31,6 +31,7 @@ GIVEN = {
     "RELAY_JOURNAL_DIR": ("/j",) * 2,
     "RELAY_JOURNAL_FSYNC": ("off",) * 2,
     "RELAY_METRICS_ADDRESS": ("[::1]:9464",) * 2,
+    "RELAY_LOG_FORMAT": ("json",) * 2,
 }
 
 
