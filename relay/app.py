@@ -29,6 +29,7 @@ from relay.edge import Edge
 from relay.hosts import KnownHosts
 from relay.openapi import openapi_document
 from relay.problems import Shape, exception_handlers
+from relay.protocols.ag_ui.routes import OPERATIONS as AG_UI
 from relay.protocols.ai_sdk.routes import OPERATIONS as AI_SDK
 from relay.protocols.ai_sdk.routes import plain_refusal
 from relay.protocols.openai_responses.errors import openai_error
@@ -52,7 +53,7 @@ OPERATIONS = (
 )
 """Every call of the native API."""
 
-PROTOCOLS = (*AI_SDK, *OPENAI)
+PROTOCOLS = (*OPENAI, *AI_SDK, *AG_UI)
 """Every call of another protocol."""
 
 SHAPES: Mapping[str, Shape] = {"/ai/": plain_refusal, "/openai/": openai_error}

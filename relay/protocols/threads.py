@@ -4,7 +4,7 @@ The same request once more is shown the generation that it began, and never begi
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from starlette.responses import Response
@@ -34,7 +34,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
 
 
-Tell = Callable[[Generation, bool], Projection]
+Tell = Callable[[Generation, bool], Awaitable[Projection]]
 """The words for a generation, and whether it was begun by an earlier request."""
 
 
@@ -74,7 +74,7 @@ async def begin(
         replays = await knows_key(services.db, access.owner, key)
     with slots.acquire(access.owner, access.token_prefix, reconnect=replays) as slot:
         accepted = await accept_generation(services, new)
-        projection = tell(accepted.generation, accepted.replayed)
+        projection = await tell(accepted.generation, accepted.replayed)
         if accepted.replayed:
             response = await stream_projected(
                 services, accepted.generation.id, projection, headers=headers

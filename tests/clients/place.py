@@ -68,6 +68,10 @@ class Place:
         found = [turn["text"] for turn in turns if turn["generation_id"] == generation_id]
         return str(found[-1])
 
+    async def generations(self) -> int:
+        """How many were ever begun, up to a hundred."""
+        return len((await self.http.get("/v1/generations?limit=100")).json()["data"])
+
     async def _started(self, path: str, body: dict[str, Any]) -> str:
         answer = await self.http.post(path, json=body)
         assert answer.status_code == 202, answer.text

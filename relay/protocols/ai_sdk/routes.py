@@ -73,7 +73,7 @@ def plain_refusal(refusal: Refusal, request_id: str) -> Response:
     return PlainTextResponse(refusal.detail, refusal.status, refusal.headers)
 
 
-def _tell(generation: Generation, begun_before: bool) -> Chunks:
+async def _tell(generation: Generation, begun_before: bool) -> Chunks:
     return Chunks(generation)
 
 

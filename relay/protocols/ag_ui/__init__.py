@@ -1,0 +1,1 @@
+"""AG-UI, for `HttpAgent` as it is (protocol §10)."""

@@ -1,0 +1,43 @@
+"""`/ag-ui`: a run, or the same run once more, as `HttpAgent` calls it."""
+
+from starlette.responses import Response
+
+from jobs.generation import Generation
+from jobs.store.conversations import read_conversation
+from jobs.store.requests import Thread
+from relay.bodies import read_body
+from relay.protocols.ag_ui.events import Events
+from relay.protocols.ag_ui.history import messages_before
+from relay.protocols.ag_ui.request import RunInput
+from relay.protocols.threads import begin, request_key
+from relay.routes.operation import Call, Operation
+
+PROTOCOL = "ag-ui"
+
+
+async def run(call: Call) -> Response:
+    """Begins the run, or attaches to it, running or ended, if it was begun before."""
+    asked = (await read_body(call.request, RunInput)).value
+    run_id = asked.checked_run_id()
+
+    async def tell(generation: Generation, begun_before: bool) -> Events:
+        snapshot = None
+        if begun_before:
+            database, conversation_id = call.services.db, generation.conversation_id
+            conversation = await read_conversation(database, call.access.owner, conversation_id)
+            snapshot = messages_before(conversation, generation, asked.messages)
+        return Events(generation, asked.thread_id, run_id, snapshot)
+
+    return await begin(
+        call,
+        Thread(PROTOCOL, asked.thread_id, "threadId"),
+        asked.said(),
+        asked.wish,
+        tell,
+        key=request_key(PROTOCOL, asked.thread_id, run_id),
+        restartable=False,
+    )
+
+
+OPERATIONS = (Operation("POST", "/ag-ui", run, "Run an agent, or attach to its run", "generate"),)
+"""What `HttpAgent` calls; AG-UI's own documentation says what it takes and answers."""
