@@ -16,6 +16,7 @@ app. A host does not run the lifespan of what it mounts, so it enters it in its 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -24,7 +25,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from relay import direct_write
 from relay.edge import Edge
 from relay.hosts import KnownHosts
 from relay.openapi import openapi_document
@@ -87,7 +90,7 @@ def create_app(
             await stack.enter_async_context(_revocations_watched(opened))
             yield
 
-    app = Starlette(
+    app = _Relay(
         routes=[
             *routes((*OPERATIONS, *PROTOCOLS)),
             Route("/openapi.json", _openapi),
@@ -99,6 +102,21 @@ def create_app(
     )
     app.state.services = services
     return app
+
+
+class _Relay(Starlette):
+    """Shows its streams the way past its own layers, all of which pass a body on as it is."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._layers = len(self.user_middleware)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # What a host has put between may change bodies, and must see every chunk.
+        if scope["type"] == "http" and len(self.user_middleware) == self._layers:
+            way = direct_write.past(send)
+            scope["state"] = {**scope.get("state", {}), direct_write.STATE: way}
+        await super().__call__(scope, receive, send)
 
 
 async def _openapi(request: Request) -> Response:

@@ -9,7 +9,7 @@ for all streams at once.
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from jobs.errors import Unavailable
 from jobs.events import retry_frame
+from relay.direct_write import DirectWrite, direct_write
 from relay.pulse import Pulse
 from relay.undecided import RETRY_MILLISECONDS
 
@@ -46,7 +47,9 @@ class EventStream(EventSourceResponse):
     """A source's events as a response; closes the source even if it was never iterated.
 
     `reconnects`: its readers are EventSources, which are told when to come back; other clients
-    take a `retry` without data for an event.
+    take a `retry` without data for an event. `write_through` is told once the body has begun how
+    to write past it, where the server offers that; what is written so follows all chunks that
+    `events` gave.
     """
 
     def __init__(
@@ -56,11 +59,14 @@ class EventStream(EventSourceResponse):
         headers: Mapping[str, str] | None = None,
         *,
         reconnects: bool = True,
+        write_through: Callable[[DirectWrite], None] | None = None,
     ) -> None:
         self._source = source
         self._pulse = pulse
         self._events = source.events()
         self._reconnects = reconnects
+        self._write_through = write_through
+        self._direct: DirectWrite | None = None
         self._cut = anyio.CancelScope()
         # Since when a chunk waits for its reader; None while there is nothing to take.
         self._sending_since: float | None = None
@@ -80,6 +86,7 @@ class EventStream(EventSourceResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events; returns with the body unfinished where the reader is to come back."""
         self._pulse.add(self)
+        self._direct = direct_write(scope)
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -95,6 +102,8 @@ class EventStream(EventSourceResponse):
                     "headers": self.raw_headers,
                 }
             )
+            if self._write_through is not None and self._direct is not None:
+                self._write_through(self._direct)
             try:
                 await self._send_events(send)
             except Unavailable:

@@ -7,7 +7,7 @@ overflow, and whenever the row says more than was heard.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from jobs.cursor import Cursor, parse_cursor
 from jobs.events import Heartbeat, Idle, unnumbered_frame
@@ -45,11 +45,13 @@ class Follower:
         "_idle",
         "_inbox",
         "_inbox_bytes",
+        "_listens",
         "_past",
         "_repair",
         "_sent_at",
         "_sources",
         "_wake",
+        "_write",
         "generation_id",
     )
 
@@ -70,6 +72,9 @@ class Follower:
         self._inbox: list[Message] = []
         self._inbox_bytes = 0
         self._wake = asyncio.Event()
+        # Whether `events` has given all it had and waits for more.
+        self._listens = False
+        self._write: Callable[[bytes], bool] | None = None
         # Whether the row and the log are to be read: something may have been missed.
         self._repair = True
         self._idle = False
@@ -104,6 +109,13 @@ class Follower:
         """
         self._repair = False
 
+    def write_through(self, write: Callable[[bytes], bool]) -> None:
+        """Lets live events pass `events` by, by a call that returns False where it can't be now.
+
+        Only what follows all that `events` gave goes this way, and never the end of the stream.
+        """
+        self._write = write
+
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Chunks of whole events, until the end of the generation or of patience."""
         past = self._past
@@ -113,7 +125,11 @@ class Follower:
             yield self._sent(past.queued())
         while not past.over:
             if not (self._inbox or self._repair or self._idle or self._heartbeat):
-                await self._wake.wait()
+                self._listens = True
+                try:
+                    await self._wake.wait()
+                finally:
+                    self._listens = False
             self._wake.clear()
             if self._inbox and (chunk := self._drain()):
                 began = True
@@ -144,6 +160,8 @@ class Follower:
 
     def on_message(self, message: Message) -> None:
         """Takes what was just published (Listener)."""
+        if self._listens and self._passes(message):
+            return
         if message.attempt == 0:
             self._repair = True
         else:
@@ -153,23 +171,45 @@ class Follower:
                 self._inbox.clear()
                 self._inbox_bytes = 0
                 self._repair = True
+        self._rouse()
+
+    def _passes(self, message: Message) -> bool:
+        """Whether it went out at once; all the rest is for `events`, which comes to no harm."""
+        past = self._past
+        if (
+            self._write is None
+            or message.terminal
+            or past.waits
+            or message.attempt != past.attempt
+            or message.first != past.seq + 1
+            or message.last < message.first
+            or not self._write(message.frames)
+        ):
+            return False
+        past.seq, past.state = message.last, State.RUNNING
+        self._sent_at = self._heard_at = time.monotonic()
+        return True
+
+    def _rouse(self) -> None:
+        # From now on it has something to give, before which nothing may go out.
+        self._listens = False
         self._wake.set()
 
     def on_subscribed(self) -> None:
         """Hears that messages may be missing up to now (Listener)."""
         self._repair = True
-        self._wake.set()
+        self._rouse()
 
     def tick(self, now: float) -> "Follower | None":
         """Compares its deadlines with the time; itself when a heartbeat is due (Ticking)."""
         if now - self._heard_at >= self._sources.idle_timeout_seconds:
             self._idle = True
-            self._wake.set()
+            self._rouse()
         again_at = self._past.again_at
         if again_at is not None and now >= again_at:
             self._past.again_at = None
             self._repair = True
-            self._wake.set()
+            self._rouse()
         return self if now - self._sent_at >= self._sources.heartbeat_seconds else None
 
     def heartbeat(self, row: StreamRow | None) -> None:
@@ -187,7 +227,7 @@ class Follower:
                 past.state, past.attempt, past.seq, past.worker, round(now - self._heard_at, 1)
             )
             self._heartbeat = unnumbered_frame("heartbeat", beat)
-        self._wake.set()
+        self._rouse()
 
     def _sent(self, chunk: bytes) -> bytes:
         self._sent_at = self._heard_at = time.monotonic()

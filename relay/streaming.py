@@ -32,7 +32,7 @@ async def stream_events(
         return Response(status_code=204)
     if ended is None:
         await join(follower)
-    return EventStream(follower, services.sources.pulse)
+    return EventStream(follower, services.sources.pulse, write_through=follower.write_through)
 
 
 async def stream_accepted(
@@ -41,7 +41,8 @@ async def stream_accepted(
     """The stream of a generation that was just stored: subscribe, then enqueue, then follow."""
     follower = Follower(services.sources, accepted.generation.id)
     await start_joined(services, follower, accepted)
-    return EventStream(follower, services.sources.pulse, headers)
+    pulse = services.sources.pulse
+    return EventStream(follower, pulse, headers, write_through=follower.write_through)
 
 
 async def join(follower: Follower) -> bool:

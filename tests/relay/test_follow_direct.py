@@ -1,0 +1,142 @@
+"""Live events past the stream's own task: the same bytes in the same order, for next to no work."""
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jobs.events import Notice
+from relay.app import create_app
+from relay.event_stream import EventStream
+from tests.relay.conftest import OpenRelay
+from tests.relay.edge import EdgeRelay
+from tests.relay.heard import assert_is_the_rest
+from tests.relay.stage import Author, ReadingSide, authoring, reading_side
+from tests.services import eventually, live_server
+
+EVENTS = 200
+
+
+@pytest.fixture
+async def author(migrated_url: str, redis_url: str) -> AsyncIterator[Author]:
+    """Who writes, as the owner of a relay without authorization."""
+    async with authoring(migrated_url, redis_url, owner="local") as author:
+        yield author
+
+
+@pytest.fixture
+async def side(migrated_url: str, redis_url: str, author: Author) -> AsyncIterator[ReadingSide]:
+    """Who reads."""
+    async with reading_side(migrated_url, redis_url) as side:
+        yield side
+
+
+async def test_what_passes_and_what_has_to_wait_stay_in_order_whole_and_once(
+    author: Author, side: ReadingSide
+) -> None:
+    chance = random.Random(11)
+    log = await author.running()
+    reader = await side.reader(log.generation_id).join()
+    passed: list[bytes] = []
+
+    def write(chunk: bytes) -> bool:
+        if chance.random() < 0.3:
+            return False
+        passed.append(chunk)
+        reader.chunks.append(chunk)
+        return True
+
+    reader.follower.write_through(write)
+    reader.start()
+    for number in range(EVENTS):
+        if number % 10 == 9:
+            log.append("notice", Notice("n", str(number)))
+        else:
+            log.append_text(f"tøken {number} 🎉 ")
+        if chance.random() < 0.7:
+            await author.flush()
+        if number == EVENTS // 2:
+            # What is lost on the way is read from the log, and nothing may pass that by.
+            side.pubsub.close()
+    await author.end(log)
+    told = await reader.finish()
+    assert_is_the_rest(told, await author.log_of(log))
+    assert 20 < len(passed) < len(reader.chunks) - 20
+
+
+async def test_a_live_event_wakes_no_reader_and_is_copied_for_none(
+    author: Author, side: ReadingSide
+) -> None:
+    log = await author.running()
+    readers = [await side.reader(log.generation_id).join() for _ in range(5)]
+    written: list[list[bytes]] = [[] for _ in readers]
+    for reader, chunks in zip(readers, written, strict=True):
+
+        def write(chunk: bytes, chunks: list[bytes] = chunks) -> bool:
+            chunks.append(chunk)
+            return True
+
+        reader.follower.write_through(write)
+        reader.start()
+    await author.flush()
+    for reader in readers:
+        await reader.hears_up_to(1)
+    given = [len(reader.chunks) for reader in readers]
+    for number in range(20):
+        log.append_text(f"token {number} ")
+        await author.flush()
+    await eventually(lambda: sum(map(len, written)) == 20 * len(readers))
+    assert [len(reader.chunks) for reader in readers] == given
+    for copies in zip(*written, strict=True):
+        assert all(copy is copies[0] for copy in copies)
+    for reader in readers:
+        reader.leave()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_a_live_event_passes_the_servers_send_but_none_that_wraps_it(
+    open_relay: OpenRelay, author: Author, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    sent: list[bytes] = []
+    send_chunk = EventStream._send_chunk
+
+    async def noted(self: EventStream, send: Any, chunk: bytes) -> None:
+        sent.append(chunk)
+        await send_chunk(self, send, chunk)
+
+    monkeypatch.setattr(EventStream, "_send_chunk", noted)
+
+    def served(relay: EdgeRelay) -> ASGIApp:
+        app = create_app(services=relay.services)
+
+        async def wrapping(scope: Scope, receive: Receive, send: Send) -> None:
+            async def shouting(message: Message) -> None:
+                await send(
+                    {**message, "body": message["body"].upper()} if "body" in message else message
+                )
+
+            await app(scope, receive, shouting if scope["type"] == "http" else send)
+
+        return wrapping if wrapped else app
+
+    log = await author.running()
+    await author.flush()
+    async with (
+        open_relay() as relay,
+        live_server(served(relay)) as url,
+        httpx.AsyncClient(base_url=url, timeout=10) as client,
+        client.stream("GET", f"/v1/generations/{log.generation_id}/events") as answer,
+    ):
+        pieces = answer.aiter_raw()
+        assert b"event: status" in (await anext(pieces)).lower()
+        before = len(sent)
+        log.append_text("written directly")
+        text = b"WRITTEN DIRECTLY" if wrapped else b"written directly"
+        assert text in await anext(pieces)
+        assert len(sent) == before + wrapped
+        await author.end(log)
+        rest = b"".join([piece async for piece in pieces])
+    assert b"event: completed" in rest.lower()
