@@ -183,6 +183,8 @@ class Follower:
             or message.attempt != past.attempt
             or message.first != past.seq + 1
             or message.last < message.first
+            # Previews that were lost are published as nothing, and an empty chunk ends a body.
+            or not message.frames
             or not self._write(message.frames)
         ):
             return False

@@ -36,7 +36,7 @@ class Runs:
             "OPENAI_MODEL": MODEL,
             "PYTHONIOENCODING": "utf-8",
         }
-        argv = [sys.executable, SCRIPT, self.memory, SAID]
+        argv: list[str | Path] = [sys.executable, SCRIPT, self.memory, SAID]
         return Child(argv, output=self._directory / f"run{self.count}.log", env=environment)
 
     def remembered(self) -> dict[str, Any]:
