@@ -1,5 +1,6 @@
 """Fixtures for every test: real servers and a real browser, each found or started once."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -116,6 +117,13 @@ def chromium_path() -> Path:
 def nginx() -> str:
     """The installed nginx."""
     return find_nginx() or absent("nginx")
+
+
+@pytest.fixture(scope="session")
+def node_path() -> Path:
+    """The installed Node.js."""
+    found = shutil.which("node")
+    return Path(found) if found else absent("Node.js")
 
 
 def _redis_binary() -> Path:

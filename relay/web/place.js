@@ -9,8 +9,6 @@ import * as api from "./api.js";
 import { follow } from "./relay.js";
 import { apply, nothing } from "./shown.js";
 
-/** A hidden tab gives its connection back after this long: a browser has six for one host. */
-const HIDDEN_MS = 60_000;
 const READ_AGAIN_MS = 3000;
 /** How many ended generations are asked for, beside their turns. */
 const EXPLAINED = 12;
@@ -45,7 +43,6 @@ export function openPlace(where, tell) {
   const contents = new Map();
   /** @type {ReturnType<typeof follow> | null} */
   let reader = null;
-  let hiddenTimer = 0;
 
   const change = () => signal.aborted || tell("change");
 
@@ -260,14 +257,9 @@ export function openPlace(where, tell) {
     change();
   }
 
+  /** Other tabs and other devices may have gone on meanwhile. */
   function visibility() {
-    clearTimeout(hiddenTimer);
-    if (document.hidden)
-      hiddenTimer = /** @type {any} */ (setTimeout(() => reader?.pause(), HIDDEN_MS));
-    else {
-      reader?.resume();
-      if (known.loaded) void refresh();
-    }
+    if (!document.hidden && known.loaded) void refresh();
   }
   document.addEventListener("visibilitychange", visibility);
   const ready = refresh();
@@ -283,7 +275,6 @@ export function openPlace(where, tell) {
     close() {
       abort.abort();
       reader?.close();
-      clearTimeout(hiddenTimer);
       document.removeEventListener("visibilitychange", visibility);
     },
   };

@@ -1,296 +1,276 @@
 /**
- * Follows one generation until its terminal event, over any number of connections.
- *
- * One file, no dependency, for any page or program with `fetch` and streams:
- *
- *     import { follow } from "./relay.js";
- *
- *     const reader = follow("gen_01…", { onEvent: (event) => show(event) });
- *     const generation = await reader.done;
- *
- * What it guarantees. `onEvent` is called with the events of the protocol (§5) in order, each once:
- * whatever happens to the connection, the next one asks for what follows the last event that was
- * handed over. After a `reset`, everything comes again: forget what was shown. After a terminal
- * event (`completed`, `failed`, `cancelled`, `expired`) nothing comes any more and no request is made.
- *
- * Why not EventSource: it gives up for good at the first 5xx of a proxy, it can't send a bearer
- * token, and it never notices a connection that died without a word. This reader comes back after
- * all three. EventSource does work with the same URL.
+ * Follows one generation to its terminal event, over any number of connections, reloads and tabs:
+ * `onEvent` gets the events of the protocol in order, each once. See docs/client.md.
  */
 
-/** The events that end a stream for good. */
 export const TERMINAL = new Set(["completed", "failed", "cancelled", "expired"]);
 
-/** No byte for this long means a dead connection: heartbeats come every 10 s. */
-const SILENCE_MS = 45_000;
-const LONGEST_WAIT_MS = 10_000;
+/** How long a stream keeps what others wait for. */
+const TURN_MS = 3000;
+const SLOT = "relay ";
 
 /**
- * @typedef {object} RelayEvent
- * @property {string} type   the event's name: `token`, `file`, `status`, …
- * @property {string} id     the cursor after this event; "" for events without one
- * @property {any} data      the event's JSON document
+ * @typedef {{type: string, id: string, data: any}} RelayEvent `id` is the cursor after it, or ""
+ * @typedef {"connecting" | "open" | "shared" | "waiting" | "offline" | "paused" | "ended"} Connection
+ * @typedef {object} Options
+ * @property {(event: RelayEvent) => void} onEvent
+ * @property {(connection: Connection) => void} [onConnection]
+ * @property {string | URL} [root] where the API lives (the page's folder)
+ * @property {() => string | null} [token] gives the bearer token
+ * @property {() => Promise<string>} [ticket] gives a ticket's URL, anew when refused
+ * @property {string} [after] a cursor to begin after
+ * @property {{save: () => any, load: (value: any) => void}} [keep] what a reload goes on from
+ * @property {boolean} [share] among tabs (true)
+ * @property {number} [connections] of all tabs together, by turns (4)
+ * @property {number} [silenceMs] without an event a connection is dead (30 s)
  */
 
-/**
- * @typedef {"connecting" | "open" | "waiting" | "paused" | "ended"} Connection
- */
-
-/** Why a generation can't be followed any further. `code` says it: `gone`, `unauthorized`, `closed`, `handler`. */
+/** `code` is `gone`, `unauthorized`, `closed`, or `handler`: onEvent failed, of `cause`. */
 export class FollowError extends Error {
-  /** @param {string} code @param {string} message @param {number} [status] */
-  constructor(code, message, status = 0) {
-    super(message);
-    this.name = "FollowError";
+  constructor(code = "", /** @type {any} */ cause = null) {
+    super(`can't be followed: ${code}`, { cause });
     this.code = code;
-    this.status = status;
   }
 }
 
 /**
- * Splits text of `text/event-stream` into events, wherever the pieces were cut.
- *
- * Line ends may be LF, CR or CRLF. An unfinished event is kept until its blank line comes, and never
- * given when it doesn't. Comments are dropped, as the standard says.
- *
- * @param {(frame: {type: string, id: string | null, data: string}) => void} onFrame
- *     `id` is null for an event that carried none.
+ * Splits an event stream's text, cut anywhere, into events; their data is one line.
+ * @param {(frame: {type: string, id: string, data: string}) => void} onFrame
  * @param {(milliseconds: number) => void} [onRetry]
- * @returns {(piece: string) => void} give it the decoded text, piece by piece
  */
-export function createParser(onFrame, onRetry = () => {}) {
+export function createParser(onFrame, onRetry) {
   let rest = "";
-  let searched = 0;
-  let swallowLineFeed = false;
-  let type = "";
-  let id = /** @type {string | null} */ (null);
-  let data = /** @type {string[]} */ ([]);
-
-  const takeLine = (/** @type {string} */ line) => {
-    if (line === "") {
-      if (data.length > 0) onFrame({ type: type || "message", id, data: data.join("\n") });
-      type = "";
-      id = null;
-      data = [];
-      return;
+  return (/** @type {string} */ piece) => {
+    const blocks = (rest + piece).split(/\r?\n\r?\n/);
+    rest = blocks.pop() ?? "";
+    for (const block of blocks) {
+      const fields = block.split(/\r?\n/).map((line) => line.split(/: ?(.*)/s, 2));
+      const { event: type = "message", id = "", data, retry } = Object.fromEntries(fields);
+      if (retry) onRetry?.(Number(retry));
+      if (data) onFrame({ type, id, data });
     }
-    const colon = line.indexOf(":");
-    if (colon === 0) return;
-    const field = colon < 0 ? line : line.slice(0, colon);
-    let value = colon < 0 ? "" : line.slice(colon + 1);
-    if (value.startsWith(" ")) value = value.slice(1);
-    if (field === "event") type = value;
-    else if (field === "data") data.push(value);
-    else if (field === "id" && !value.includes("\0")) id = value;
-    else if (field === "retry" && /^\d+$/.test(value)) onRetry(Number(value));
-  };
-
-  return (piece) => {
-    if (swallowLineFeed && piece !== "") {
-      if (piece.startsWith("\n")) piece = piece.slice(1);
-      swallowLineFeed = false;
-    }
-    rest += piece;
-    const lineEnd = /\r\n|\n|\r/g;
-    lineEnd.lastIndex = searched;
-    let start = 0;
-    for (let found = lineEnd.exec(rest); found; found = lineEnd.exec(rest)) {
-      takeLine(rest.slice(start, found.index));
-      start = found.index + found[0].length;
-      // A CR that ends a piece may be half of a CRLF: its LF is no second line end.
-      swallowLineFeed = found[0] === "\r" && start === rest.length;
-    }
-    rest = rest.slice(start);
-    searched = rest.length;
   };
 }
 
 /**
- * Follows one generation.
- *
- * @param {string} id the generation's id
- * @param {object} options
- * @param {(event: RelayEvent) => void} options.onEvent called for every event, in order
- * @param {(connection: Connection) => void} [options.onConnection] called when the connection changes
- * @param {string | URL} [options.root] where the API lives; the page's own folder by default
- * @param {() => string | null} [options.token] gives the bearer token, if one is needed
- * @param {string} [options.after] a cursor to begin after; without one, everything comes from the start
- * @param {number} [options.silenceMs] how long a connection may be silent before it is taken for dead
- * @param {typeof fetch} [options.fetch]
- * @returns {{done: Promise<any>, close: () => void, pause: () => void, resume: () => void, readonly cursor: string}}
- *     `done` gives the final generation, or fails with a FollowError; `close` stops for good;
- *     `pause` gives the connection back and `resume` takes up where it was.
+ * @param {string} id the generation's
+ * @param {Options} options
+ * @returns {{done: Promise<any>, close: () => void, readonly cursor: string}} `done`: the
+ *     final generation, or a FollowError
  */
 export function follow(id, options) {
-  const { onEvent, onConnection = () => {}, token = () => null, silenceMs = SILENCE_MS } = options;
-  const request = options.fetch ?? globalThis.fetch.bind(globalThis);
-  const here = options.root ?? globalThis.document?.baseURI;
-  const address = (/** @type {string} */ path) =>
-    new URL(`v1/generations/${encodeURIComponent(id)}${path}`, here);
-  const headers = () => {
-    const bearer = token();
-    return /** @type {Record<string, string>} */ (
-      bearer ? { authorization: `Bearer ${bearer}` } : {}
-    );
-  };
+  const { onEvent, onConnection: say = () => {}, token, ticket, keep, share = true } = options;
+  const { connections = 4, silenceMs = 30_000, root } = options;
+  const { document, navigator } = globalThis;
+  const base = new URL(`v1/generations/${encodeURIComponent(id)}`, root ?? document?.baseURI).href;
+  // Absent outside https and localhost: there each tab reads for itself.
+  const locks = share && document ? navigator.locks : null;
+  const channel = locks && new BroadcastChannel(base);
+  const over = new AbortController();
 
   let cursor = options.after ?? "";
+  let address = "";
   let retryMs = 1000;
   let failures = 0;
-  let closed = false;
-  let paused = false;
+  let [leads, linked, hidden, atOnce] = [false, false, false, false];
+  let watchdog = 0;
   let connection = new AbortController();
+  let left = connection;
   let wake = () => {};
+  /** What the reading tab told lately, without a gap. */
+  let heard = /** @type {any[]} */ ([]);
 
-  /** The caller's own mistake ends the following, loudly: asking for the event again would loop. */
-  function hand(/** @type {RelayEvent} */ event) {
+  const rest = (/** @type {number} */ ms) =>
+    new Promise((go) => {
+      const timer = setTimeout((wake = () => go(clearTimeout(timer))), ms);
+    });
+  const stir = () => {
+    connection.abort();
+    wake();
+  };
+  const unlink = () => {
+    linked = false;
+    stir();
+  };
+  const leave = () => {
+    leads = false;
+    left.abort();
+  };
+  const end = (/** @type {any} */ outcome) => {
+    over.abort(outcome);
+    stir();
+  };
+
+  function give(/** @type {RelayEvent} */ event) {
+    if (over.signal.aborted) return;
+    if (leads) channel?.postMessage({ from: cursor, event });
+    cursor = event.id || cursor;
+    failures = 0;
+    clearTimeout(watchdog);
+    watchdog = setTimeout(unlink, silenceMs);
     try {
       onEvent(event);
     } catch (cause) {
-      throw Object.assign(new FollowError("handler", `onEvent failed at ${event.type}: ${cause}`), {
-        cause,
-      });
+      return end(new FollowError("handler", cause));
     }
+    if (TERMINAL.has(event.type)) end(event.data.generation);
   }
 
-  /** One connection. Gives the final generation, or null when it is to be taken up again. */
-  async function read() {
-    connection = new AbortController();
-    const { signal } = connection;
-    let watchdog = 0;
-    const watch = () => {
-      clearTimeout(watchdog);
-      watchdog = /** @type {any} */ (setTimeout(() => connection.abort(), silenceMs));
+  /** Takes what another tab read, from where it follows the cursor. */
+  function link() {
+    const at = heard.findIndex(({ from }) => from === cursor);
+    if (linked !== at >= 0) unlink();
+    linked = at >= 0;
+    if (linked) for (const { event } of heard.splice(0).slice(at)) give(event);
+  }
+
+  /** Waits to read for all tabs. */
+  function enter() {
+    const { signal } = (left = new AbortController());
+    const lead = () => {
+      leads = !signal.aborted;
+      heard = [];
+      if (linked) unlink();
+      return leads && new Promise((free) => signal.addEventListener("abort", free));
     };
-    watch();
-    try {
-      const answer = await request(address("/events"), {
-        headers: {
-          ...headers(),
-          accept: "text/event-stream",
-          ...(cursor ? { "last-event-id": cursor } : {}),
-        },
-        cache: "no-store",
-        signal,
-      });
-      if (answer.status === 204) return await final(signal);
-      if (answer.status === 404)
-        throw new FollowError("gone", "This generation is not there any more.", 404);
-      if (answer.status === 401 || answer.status === 403) {
-        throw new FollowError(
-          "unauthorized",
-          "A valid token is needed to follow this generation.",
-          answer.status,
-        );
-      }
-      if (answer.status !== 200 || !answer.body) {
-        const wished = Number(answer.headers.get("retry-after"));
-        if (wished > 0) retryMs = Math.min(wished * 1000, 60_000);
-        await answer.body?.cancel();
-        return null;
-      }
-      onConnection("open");
-      /** @type {any} */
-      let ended = null;
-      const feed = createParser(
-        (frame) => {
-          if (ended || signal.aborted) return;
-          const event = { type: frame.type, id: frame.id ?? "", data: JSON.parse(frame.data) };
-          failures = 0;
-          if (frame.id) cursor = frame.id;
-          hand(event);
-          if (TERMINAL.has(event.type)) ended = event.data.generation;
-        },
-        (milliseconds) => {
-          retryMs = milliseconds;
-        },
-      );
-      const decoder = new TextDecoder();
-      const reader = answer.body.getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) return ended;
-        watch();
-        feed(decoder.decode(value, { stream: true }));
-        if (ended) {
-          await reader.cancel();
-          return ended;
-        }
-      }
-    } finally {
-      clearTimeout(watchdog);
-    }
+    locks?.request(base, { signal }, lead).catch(() => {});
   }
 
-  /** What the generation became: asked for when the stream has nothing more to say (204). */
-  async function final(/** @type {AbortSignal} */ signal) {
-    const answer = await request(address(""), { headers: headers(), cache: "no-store", signal });
-    if (!answer.ok) return null;
-    const generation = await answer.json();
+  async function ask(/** @type {string} */ url) {
+    const headers = /** @type {any} */ (cursor ? { "last-event-id": cursor } : {});
+    const bearer = token?.();
+    if (bearer) headers.authorization = `Bearer ${bearer}`;
+    const answer = await fetch(url, { headers, cache: "no-store", signal: connection.signal });
+    if (answer.status === 404) throw new FollowError("gone");
+    return answer;
+  }
+
+  /** What became of it, or null. */
+  async function final() {
+    const answer = await ask(base);
+    if (answer.status >= 500) throw answer;
+    const generation = answer.ok && (await answer.json());
     return TERMINAL.has(generation.state) ? generation : null;
   }
 
-  /** Waits between connections; `wake` ends it early. */
-  function wait(/** @type {number} */ milliseconds) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
-      wake = () => {
-        clearTimeout(timer);
-        resolve(undefined);
-      };
-    });
-  }
-
-  async function run() {
-    for (;;) {
-      if (closed) throw new FollowError("closed", "No longer followed.");
-      if (paused) {
-        onConnection("paused");
-        await new Promise((resolve) => {
-          wake = () => resolve(undefined);
-        });
-        continue;
+  async function read() {
+    const { signal } = connection;
+    watchdog = setTimeout(stir, silenceMs);
+    const turn = setInterval(async () => {
+      const waiting = (await locks?.query())?.pending?.some(({ name }) => name?.startsWith(SLOT));
+      if (!waiting || signal.aborted) return;
+      hidden = document.hidden;
+      if (hidden) leave();
+      atOnce = true;
+      stir();
+    }, TURN_MS);
+    try {
+      // Where nothing comes through, the resource has the end and the text.
+      const generation = failures > 4 && (await final());
+      if (generation) return give({ type: generation.state, id: "", data: { generation } });
+      const fresh = !address;
+      address ||= ticket ? await ticket() : `${base}/events`;
+      const { status, body, headers } = await ask(address);
+      if (status === 204) return end(await final());
+      if (status === 401 || status === 403) {
+        if (fresh || !ticket) throw new FollowError("unauthorized");
+        address = "";
+        atOnce = true;
       }
-      onConnection("connecting");
-      failures += 1;
-      try {
-        const generation = await read();
-        if (generation) {
-          onConnection("ended");
-          return generation;
-        }
-      } catch (error) {
-        if (error instanceof FollowError) throw error;
-        // Anything else is the network's: the next connection asks for what follows the cursor.
+      if (status !== 200 || !body) {
+        retryMs = Math.min(1000 * Number(headers.get("retry-after")), 60_000) || retryMs;
+        return;
       }
-      if (closed || paused) continue;
-      onConnection("waiting");
-      const longer = retryMs * 1.6 ** Math.min(failures - 1, 8);
-      await wait(
-        Math.max(retryMs, Math.min(longer, LONGEST_WAIT_MS)) * (0.8 + 0.4 * Math.random()),
+      say("open");
+      const feed = createParser(
+        ({ data, ...one }) => {
+          if (signal.aborted) return;
+          give({ ...one, data: JSON.parse(data) });
+          link();
+        },
+        (milliseconds) => (retryMs = milliseconds),
       );
+      const reader = body.getReader();
+      const text = new TextDecoder();
+      for (let got; !signal.aborted && !(got = await reader.read()).done;)
+        feed(text.decode(got.value, { stream: true }));
+    } finally {
+      clearInterval(turn);
     }
   }
 
-  const hurry = () => wake();
-  globalThis.addEventListener?.("online", hurry);
-  const done = run().finally(() => globalThis.removeEventListener?.("online", hurry));
+  /** Reads, with one of the few connections that a browser has. */
+  async function connect() {
+    if (!locks) return read();
+    const { signal } = connection;
+    const ifFree = async (/** @type {any} */ lock) => lock && (await read(), true);
+    for (let n = 0; n < connections; n += 1)
+      if (await locks.request(SLOT + n, { ifAvailable: true }, ifFree)) return;
+    await locks.request(SLOT + Math.floor(Math.random() * connections), { signal }, read);
+  }
+
+  async function run() {
+    while (!over.signal.aborted) {
+      if (linked || hidden) {
+        say(linked ? "shared" : "paused");
+        await rest(1e9);
+        continue;
+      }
+      if (!atOnce) say("connecting");
+      clearTimeout(watchdog);
+      atOnce = false;
+      connection = new AbortController();
+      // All else is the network's: the next one asks for what follows the cursor.
+      await connect().catch((error) => error instanceof FollowError && end(error));
+      if (atOnce || linked || hidden || over.signal.aborted) continue;
+      say(navigator?.onLine === false ? "offline" : "waiting");
+      const longer = Math.min(retryMs * 1.6 ** failures++, 10_000);
+      await rest(Math.max(retryMs, longer) * (0.8 + 0.4 * Math.random()));
+    }
+    leave();
+    clearTimeout(watchdog);
+    channel?.close();
+    say("ended");
+    const { reason } = over.signal;
+    if (reason instanceof FollowError) throw reason;
+    return reason;
+  }
+
+  /** @type {(target: any, type: string, listener: any) => void} */
+  const on = (target, ...what) => target?.addEventListener?.(...what, { signal: over.signal });
+  on(document, "visibilitychange", () => {
+    if (!hidden || document.hidden) return;
+    hidden = false;
+    enter();
+    wake();
+  });
+  on(globalThis, "online", stir);
+  on(globalThis, "offline", unlink);
+  on(channel, "message", (/** @type {MessageEvent} */ { data }) => {
+    if (leads) return;
+    const last = heard.at(-1);
+    if (last && data.from !== (last.event.id || last.from)) heard = [];
+    heard = [...heard.slice(-200), data];
+    link();
+  });
+  if (keep) {
+    // Storage may be full, or forbidden.
+    on(globalThis, "pagehide", () => {
+      try {
+        sessionStorage[base] = JSON.stringify({ cursor, value: keep.save() });
+      } catch {}
+    });
+    try {
+      const kept = JSON.parse(sessionStorage[base]);
+      delete sessionStorage[base];
+      keep.load(kept.value);
+      cursor = kept.cursor;
+    } catch {}
+  }
+  enter();
   return {
-    done,
-    close() {
-      closed = true;
-      connection.abort();
-      wake();
-    },
-    pause() {
-      paused = true;
-      connection.abort();
-      wake();
-    },
-    resume() {
-      paused = false;
-      wake();
-    },
+    done: run(),
+    close: () => end(new FollowError("closed")),
     get cursor() {
       return cursor;
     },

@@ -98,7 +98,13 @@ export function apply(before, { type, data }) {
     case "failed":
     case "cancelled":
     case "expired":
-      return { ...shown, state: type, generation: data.generation };
+      // The text is there only where the stream itself did not come through.
+      return {
+        ...shown,
+        state: type,
+        generation: data.generation,
+        text: data.generation.output?.text ?? shown.text,
+      };
     default:
       return before;
   }

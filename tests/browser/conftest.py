@@ -7,8 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from tests.browser.stage import Stage, blank_page, open_stage
 from tests.browser.visit import Visit
 from tests.services.child import Child
 from tests.services.ports import free_port
@@ -72,3 +73,24 @@ async def visit(chromium: Browser, relay_url: str) -> AsyncIterator[Visit]:
     yield visit
     await context.close()
     assert visit.troubles == []
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """A server that plays scripted connections."""
+    async with open_stage() as stage:
+        yield stage
+
+
+@pytest.fixture
+async def profile(chromium: Browser) -> AsyncIterator[BrowserContext]:
+    """A fresh browser profile, for several tabs of one person."""
+    context = await chromium.new_context()
+    yield context
+    await context.close()
+
+
+@pytest.fixture
+async def page(profile: BrowserContext, stage: Stage) -> Page:
+    """A blank page beside the module."""
+    return await blank_page(profile, stage)

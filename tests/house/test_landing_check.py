@@ -44,6 +44,7 @@ def land(machine: Path) -> subprocess.CompletedProcess[str]:
 
 def test_it_runs_the_readmes_commands_and_says_that_the_outcome_decides(machine: Path) -> None:
     put(machine / "chromium", "exit 0")
+    put(machine / "node", "exit 0")
     put(machine / "apt-get", "exit 0")
     done = land(machine)
     assert done.returncode == 0, done.stderr
@@ -56,6 +57,7 @@ def test_it_runs_the_readmes_commands_and_says_that_the_outcome_decides(machine:
 
 def test_a_failed_check_is_a_failure_and_the_tests_do_not_hide_it(machine: Path) -> None:
     put(machine / "chromium", "exit 0")
+    put(machine / "node", "exit 0")
     put(machine / "apt-get", "exit 0")
     put(machine / "make", '[ "$1" = test ]')
     assert land(machine).returncode != 0
@@ -66,6 +68,7 @@ def test_what_is_missing_and_cannot_be_installed_is_named_in_one_line(machine: P
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "chromium" in done.stderr
+    assert "nodejs" in done.stderr
 
 
 def test_the_package_managers_noise_is_shown_only_when_it_fails(machine: Path) -> None:
