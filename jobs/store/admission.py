@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, bindparam, insert, literal_column, select, tuple_
+from sqlalchemy import Select, bindparam, insert, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import now_ms
@@ -17,6 +17,7 @@ from jobs.errors import (
 )
 from jobs.generation import Generation, Kind, State, events_url, rfc3339
 from jobs.ids import new_id
+from jobs.store.branches import CONVERSATION_OF, FOLLOWED
 from jobs.store.budget import Budget, check_budget, lock_budget, usage_columns
 from jobs.store.line import Cleared, add_turn, clear_line
 from jobs.store.requests import Accepted, NewGeneration
@@ -56,28 +57,6 @@ _CONVERSATION_OF_PERSONA = (
     )
     .with_for_update(key_share=True)
 )
-_CONVERSATION_OF_GENERATION = (
-    select(conversations.c.id, conversations.c.persona_id)
-    .where(
-        conversations.c.id
-        == select(generations.c.conversation_id)
-        .where(generations.c.id == bindparam("id"), generations.c.owner == bindparam("owner"))
-        .scalar_subquery()
-    )
-    .with_for_update(key_share=True)
-)
-_later = generations.alias("later")
-_FOLLOWED = select(
-    generations.c.state,
-    select(_later.c.id)
-    .where(
-        _later.c.conversation_id == generations.c.conversation_id,
-        tuple_(_later.c.created_at, _later.c.id)
-        > tuple_(generations.c.created_at, generations.c.id),
-    )
-    .exists()
-    .label("has_later"),
-).where(generations.c.id == bindparam("id"))
 _PARENT_DEPTH = select(generations.c.depth).where(
     generations.c.id == bindparam("id"), generations.c.owner == bindparam("owner")
 )
@@ -195,13 +174,13 @@ class Admission:
     async def _place_after(self, connection: AsyncConnection, followed: str) -> _Place:
         new = self._new
         wanted = {"id": followed, "owner": new.owner}
-        row = (await connection.execute(_CONVERSATION_OF_GENERATION, wanted)).first()
+        row = (await connection.execute(CONVERSATION_OF, wanted)).first()
         if row is None:
             raise NotFound(followed)
         if row.persona_id != new.persona_id:
             raise InvalidRequest("follows", "is of another persona, or of none")
         # Read after the lock, so that nobody goes on from it meanwhile.
-        before = (await connection.execute(_FOLLOWED, wanted)).one()
+        before = (await connection.execute(FOLLOWED, wanted)).one()
         if not before.has_later:
             return _Place(row.id, row.persona_id, new=False)
         if row.persona_id is not None:

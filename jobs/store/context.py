@@ -3,13 +3,13 @@
 from typing import Protocol
 
 import msgspec
-from sqlalchemy import and_, bindparam, func, select, tuple_
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
+from jobs.store.branches import FORKED_AT
 from jobs.tables import (
     conversations,
-    generations,
     persona_files,
     persona_versions,
     personas,
@@ -55,19 +55,6 @@ _NEWEST_TURNS = (
     )
     .order_by(turns.c.position.desc())
 )
-_others = generations.alias("others")
-_FORKED_AT = select(
-    generations.c.conversation_id,
-    select(func.coalesce(func.max(turns.c.position), 0))
-    .select_from(turns.join(_others, _others.c.id == turns.c.generation_id))
-    .where(
-        turns.c.conversation_id == generations.c.conversation_id,
-        tuple_(_others.c.created_at, _others.c.id)
-        <= tuple_(generations.c.created_at, generations.c.id),
-    )
-    .scalar_subquery()
-    .label("position"),
-).where(generations.c.id == bindparam("generation"))
 _NEWEST = 2**31 - 1
 _PERSONA = (
     select(
@@ -140,7 +127,7 @@ async def _history(
             await rows.close()
         conversation_id = None
         if forked_from is not None:
-            at = (await connection.execute(_FORKED_AT, {"generation": forked_from})).one()
+            at = (await connection.execute(FORKED_AT, {"generation": forked_from})).one()
             conversation_id, upto = at
     return tuple(reversed(pairs))
 

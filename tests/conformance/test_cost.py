@@ -9,7 +9,7 @@ from sqlalchemy import Engine, Executable, event, text
 
 from jobs.database import Database
 from jobs.generation import Kind
-from jobs.store import claims, commits, context, leftovers, line, reads, workers
+from jobs.store import branches, claims, commits, context, leftovers, line, reads, tries, workers
 from jobs.store.budget import Budget
 from jobs.store.context import read_context
 from jobs.store.reads import read_stream_rows
@@ -99,7 +99,8 @@ async def test_any_number_of_stream_rows_costs_one_statement(acts: Acts) -> None
 PARAMETERS: dict[str, Any] = {
     "generation": "gen_x", "generation_id": "gen_x", "conversation": "con_x", "seen": 0,
     "worker": "wrk_x", "lease_ms": 1, "limit": 10, "age_ms": 1, "owner": "ann", "ids": "[]",
-    "persona": "per_x",
+    "persona": "per_x", "id": "gen_x", "hash": "x", "times": 1, "within": 1, "waited": 1,
+    "longest": 1, "upto": 1,
 }  # fmt: skip
 
 
@@ -119,6 +120,11 @@ PARAMETERS: dict[str, Any] = {
         (claims._CLAIM, "id=?"),
         (commits._RESOURCE, "id=?"),
         (reads._STREAM_ROWS, "id=?"),
+        (branches.CONVERSATION_OF, "id=?"),
+        (branches.FOLLOWED, "ix_generations_line"),
+        (branches.FOLLOWED, "conversation_id"),
+        (branches.FORKED_AT, "generation_id"),
+        (tries._SAME_REQUEST, "ix_generations_owner_created_at"),
     ],
 )
 async def test_a_statement_searches_its_index_and_scans_no_table(
