@@ -305,3 +305,24 @@ async def test_the_model_is_the_one_that_is_named_if_it_is_offered(place: Place)
     await place.work.hire()
     async with async_client_of(place.url) as client:
         assert (await create(client, "demo-fast-echo")).model == "demo-fast-echo"
+
+
+async def test_a_client_that_leaves_while_it_waits_stops_nothing_and_holds_nothing(
+    place: Place,
+) -> None:
+    await place.work.hire()
+    body = json.dumps({"model": "demo-echo-pace-40", "input": SAID}).encode()
+    headers = "Host: relay\r\nContent-Type: application/json\r\n"
+    host, port = place.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /openai/v1/responses HTTP/1.1\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await eventually(lambda: _is_answering(place))
+    writer.transport.abort()
+    [one] = (await place.http.get("/v1/generations")).json()["data"]
+    assert one["state"] in ("queued", "running")
+    assert await place.committed(one["id"]) == SAID
+
+
+async def _is_answering(place: Place) -> bool:
+    return await place.work.upstreams() == 1

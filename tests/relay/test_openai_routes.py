@@ -1,5 +1,6 @@
 """The calls of the Responses API at their edges: refusals in OpenAI's shape, and nothing stored."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import EdgeRelay
+from tests.services import eventually
 
 RESPONSES = "/openai/v1/responses"
 UNKNOWN = f"resp_{'0' * 26}"
@@ -200,3 +202,23 @@ async def test_one_that_never_ran_has_an_end_too(relay: EdgeRelay) -> None:
     assert (await relay.client.get(f"{path}?stream=true&starting_after=2")).text == (
         "data: [DONE]\n\n"
     )
+
+
+async def test_a_wait_takes_a_streams_place_and_gives_it_back(open_relay: OpenRelay) -> None:
+    async with open_relay(RELAY_OWNER_STREAMS="1") as relay, relay.live() as url:
+        slots, body = relay.services.slots, json.dumps({"input": "hi"}).encode()
+        parts = url.removeprefix("http://").split(":")
+        _, waiting = await asyncio.open_connection(parts[0], int(parts[1]))
+        head = "POST /openai/v1/responses HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        waiting.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await eventually(lambda: slots.open_streams("local") == 1)
+        for fields in ({}, {"stream": True}):
+            answer = await post(relay, {"input": "more", **fields})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (
+                429, "too_many_streams"
+            )  # fmt: skip
+        await background(relay)
+        waiting.transport.abort()
+        await eventually(lambda: slots.open_streams("local") == 0)
+        sources = relay.services.sources
+        await eventually(lambda: sources.hub.channels == sources.pulse.streams == 0)
