@@ -79,9 +79,14 @@ class Place:
 
 
 @asynccontextmanager
-async def open_place(redis_url: str, database_url: str, directory: Path) -> AsyncIterator[Place]:
-    """A place until the block ends; its workers are hired by whoever needs them."""
-    async with at_work(redis_url, database_url, directory) as work:
+async def open_place(
+    redis_url: str, database_url: str, directory: Path, **changed: Any
+) -> AsyncIterator[Place]:
+    """A place until the block ends; its workers are hired by whoever needs them.
+
+    `changed` are settings by field name.
+    """
+    async with at_work(redis_url, database_url, directory, **changed) as work:
         settings = RelaySettings(jobs=work.settings, relay_auth="off", relay_owner_streams=0)
         cutter = Cutter(create_app(settings))
         async with (
