@@ -11,15 +11,16 @@ from starlette.responses import Response
 
 from jobs.clean import unacceptable
 from jobs.generation import Generation, Kind
-from jobs.store.intake import NewGeneration, knows_key
+from jobs.store.intake import Accepted, NewGeneration
 from jobs.store.requests import Thread
-from relay.accepting import accept_generation, resolve_model
+from relay.accepting import model_or_default
 from relay.bodies import MAX_INPUT_CHARACTERS
 from relay.errors import InvalidField
 from relay.protocols.following import stream_accepted_projected, stream_projected
 from relay.protocols.projection import Projection
 from relay.queries import body_id
 from relay.routes.operation import Call
+from relay.routes.starting import start_streamed
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,13 +55,12 @@ async def begin(
     `key` is what the client's protocol makes the request known by, if anything. Nothing is stored
     where this raises, OutcomeUnknown apart.
     """
-    services, access = call.services, call.access
     kind = wish.kind or (Kind.CHAT if wish.persona_id is None else Kind.REFINE)
     new = NewGeneration(
-        owner=access.owner,
+        owner=call.access.owner,
         kind=kind,
         input=said,
-        model=resolve_model(services.settings.jobs, wish.model),
+        model=model_or_default(call.services.settings.jobs, wish.model),
         persona_id=body_id(wish.persona_id),
         name=wish.name if kind is Kind.GENERATE else None,
         thread=thread,
@@ -68,20 +68,16 @@ async def begin(
         idempotency_key=key,
         restartable=restartable,
     )
-    slots, replays = services.slots, False
-    if key is not None and not slots.has_room(access.owner):
-        # A replay comes before a limit, as a reconnect does (protocol §4).
-        replays = await knows_key(services.db, access.owner, key)
-    with slots.acquire(access.owner, access.token_prefix, reconnect=replays) as slot:
-        accepted = await accept_generation(services, new)
+
+    async def show(accepted: Accepted) -> Response:
         projection = await tell(accepted.generation, accepted.replayed)
         if accepted.replayed:
-            response = await stream_projected(
-                services, accepted.generation.id, projection, headers=headers
+            return await stream_projected(
+                call.services, accepted.generation.id, projection, headers=headers
             )
-        else:
-            response = await stream_accepted_projected(services, accepted, projection, headers)
-        return slot.hold(response)
+        return await stream_accepted_projected(call.services, accepted, projection, headers)
+
+    return await start_streamed(call, new, show)
 
 
 def checked_input(field: str, said: str) -> str:

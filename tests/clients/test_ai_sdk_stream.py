@@ -108,6 +108,18 @@ async def test_a_refusal_is_one_line_of_plain_text(place: Place) -> None:
     assert await place.generations() == 0
 
 
+async def test_a_model_that_is_not_offered_is_answered_by_the_default(
+    open_relay: OpenRelay,
+) -> None:
+    async with open_relay() as relay, relay.live() as url:
+        for named, model in (("other-model", "other-model"), ("unheard-of", "default-model")):
+            body = json.dumps(asking("hi", named, id=named)).encode()
+            async with ask(f"{url}/ai/chat", method="POST", body=body) as sent:
+                assert sent.status == 200
+            [newest, *_] = (await relay.client.get("/v1/generations")).json()["data"]
+            assert newest["model"] == model
+
+
 async def test_a_chat_is_its_owners_alone(open_relay: OpenRelay) -> None:
     async with open_relay(RELAY_AUTH="token", RELAY_OWNER_STREAMS="1") as relay:
         alice = await relay.bearer("generate")
