@@ -38,7 +38,7 @@ from relay.protocols.ai_sdk.routes import plain_refusal
 from relay.protocols.openai_responses.errors import openai_error
 from relay.protocols.openai_responses.routes import OPERATIONS as OPENAI
 from relay.revocation import watch_revocations
-from relay.routes import conversations, feed, files, generations, health, metrics, personas
+from relay.routes import conversations, feed, files, generations, health, metrics, ops, personas
 from relay.routes.operation import routes
 from relay.routes.pages import page_routes
 from relay.services import Services, open_services
@@ -53,6 +53,7 @@ OPERATIONS = (
     *feed.OPERATIONS,
     *health.OPERATIONS,
     *metrics.OPERATIONS,
+    *ops.OPERATIONS,
 )
 """Every call of the native API."""
 

@@ -27,18 +27,23 @@ class _Files(StaticFiles):
 
 
 def page_routes(model: str | None, *, demo: bool) -> list[BaseRoute]:
-    """The page, its files below `/web/`, and the reference at `/docs`."""
+    """The page, the operator's at `/ops`, their files below `/web/`, the reference at `/docs`."""
     page = _fill((WEB / "index.html").read_text(), model=model or "", demo=str(demo).lower())
+    ops = (WEB / "ops.html").read_text()
     reference = (REFERENCE / "index.html").read_text()
 
     async def show_page(request: Request) -> Response:
         return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
+
+    async def show_ops(request: Request) -> Response:
+        return HTMLResponse(ops, headers={"Cache-Control": "no-cache"})
 
     async def show_reference(request: Request) -> Response:
         return HTMLResponse(reference, headers={"Cache-Control": "no-cache"})
 
     return [
         Route("/", show_page),
+        Route("/ops", show_ops),
         Route("/docs", show_reference),
         Mount("/docs", _Files(directory=REFERENCE)),
         Mount("/web", _Files(directory=WEB)),

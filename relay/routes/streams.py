@@ -16,6 +16,7 @@ from jobs.events import (
     Token,
 )
 from jobs.generation import FileChange, Generation, SkillChoice
+from relay.ops_feed import SystemFigures
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -60,3 +61,6 @@ FEED_STREAM = Stream(
     "FeedEvent", {"snapshot": Snapshot, "generation": Generation, "heartbeat": Nothing}
 )
 """The changes of all generations of an owner."""
+
+FIGURES_STREAM = Stream("FiguresEvent", {"figures": SystemFigures})
+"""How the whole system stands."""

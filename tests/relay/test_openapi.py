@@ -58,6 +58,7 @@ def test_the_calls_of_the_protocol_are_described() -> None:
         ("GET", "/healthz"),
         ("GET", "/readyz"),
         ("GET", "/metrics"),
+        ("GET", "/v1/ops/feed"),
     }
 
 

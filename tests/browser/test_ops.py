@@ -1,0 +1,207 @@
+"""The operator's page shows how the system stands, as it happens, to everybody who may see it."""
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Route, expect
+
+from tests.browser.visit import Visit
+
+FEED = "**/v1/ops/feed"
+NOW = 1_790_000_000_000
+SLICES = {
+    "accepted": [index % 7 for index in range(60)],
+    "completed": [index % 5 for index in range(60)],
+    "failed": [int(index % 20 == 3) for index in range(60)],
+    "cancelled": [int(index % 15 == 0) for index in range(60)],
+    "expired": [0] * 60,
+    "output_tokens": [index * 30 for index in range(60)],
+}
+RATES = {
+    **SLICES,
+    "slice_seconds": 10.0,
+    "ends_at_ms": NOW,
+    "errors": [{"code": "model_error", "count": 3}],
+}
+WELL: dict[str, Any] = {
+    "at": "2026-09-21T14:13:20.000Z",
+    "database": True,
+    "redis": True,
+    "generations": {
+        "queued": 2, "waiting": 1, "running": 41, "lost": 0, "oldest_queued_seconds": 1.2,
+    },
+    "workers": [
+        {
+            "id": f"wrk_{number:026}", "alive": True, "silent_seconds": 0.4, "running": 20,
+            "capacity": 200, "started_at": NOW - 7_300_000,
+        }
+        for number in (1, 2)
+    ],
+    "breakers": [],
+    "queue_depth": 2,
+    "streams": {"events": 63, "feed": 12, "ops": 1},
+    "rates": RATES,
+}  # fmt: skip
+UNWELL: dict[str, Any] = {
+    **WELL,
+    "redis": False,
+    "queue_depth": None,
+    "generations": {
+        "queued": 5, "waiting": 1, "running": 3, "lost": 2, "oldest_queued_seconds": 75.0,
+    },
+    "workers": [
+        *WELL["workers"][:1],
+        {**WELL["workers"][1], "alive": False, "silent_seconds": 31.0},
+    ],
+    "breakers": [
+        {
+            "endpoint": "https://model.example/v1", "model": "big-model", "state": "open",
+            "failures": 6, "opened_at": NOW - 9000, "retry_at": NOW + 4000, "probe": None,
+            "waiting": 4,
+        }
+    ],
+}  # fmt: skip
+
+
+async def tell(visit: Visit, figures: Callable[[], dict[str, Any]]) -> None:
+    """Let the feed tell this each time that it is asked for."""
+
+    async def fulfil(route: Route) -> None:
+        body = f"retry: 500\n\nevent: figures\ndata: {json.dumps(figures())}\n\n"
+        await route.fulfill(status=200, content_type="text/event-stream", body=body)
+
+    await visit.page.route(FEED, fulfil)
+
+
+async def look(visit: Visit) -> None:
+    """Open the page, and wait for its first reading."""
+    await visit.page.goto(f"{visit.url}/ops")
+    await expect(visit.test_id("figures")).to_be_visible()
+
+
+async def test_what_runs_now_is_shown_while_it_runs(visit: Visit) -> None:
+    await look(visit)
+    await expect(visit.test_id("link")).to_have_text("Live")
+    await expect(visit.test_id("workers").locator("tbody tr")).to_have_count(1)
+    await expect(visit.test_id("workers")).to_contain_text("alive")
+    before = int(await visit.test_id("running").inner_text())
+    async with httpx.AsyncClient(base_url=visit.url) as client:
+        body = {"kind": "chat", "input": "Wait", "model": "demo-silent-after-3"}
+        asked = await client.post("/v1/generations", json=body)
+        await expect(visit.test_id("running")).to_have_text(str(before + 1))
+        await client.post(f"/v1/generations/{asked.json()['id']}/cancel")
+        await expect(visit.test_id("running")).to_have_text(str(before))
+    await expect(visit.page.locator(".plot")).to_have_count(4)
+
+
+async def test_all_is_well_is_said_and_plots_are_read_out(visit: Visit) -> None:
+    await tell(visit, lambda: WELL)
+    await look(visit)
+    await expect(visit.test_id("verdict")).to_have_text("All is well.")
+    await expect(visit.test_id("places")).to_have_text("40")
+    last = {name: sum(slices[-6:]) for name, slices in SLICES.items()}
+    await expect(visit.page.get_by_role("img", name="Ended:")).to_have_accessible_name(
+        f"Ended: {last['completed']} completed, {last['failed']} failed, "
+        f"{last['cancelled']} cancelled, 0 expired in the last minute."
+    )
+    await visit.page.get_by_text("As a table").click()
+    newest = visit.test_id("minutes").locator("tbody tr").first
+    tokens = f"{last.pop('output_tokens') / 1000:.1f}K"
+    assert (await newest.inner_text()).split() == ["1", *map(str, last.values()), tokens]
+    await expect(visit.test_id("minutes").locator("tbody tr")).to_have_count(10)
+
+
+async def test_troubles_are_named_the_worst_first(visit: Visit) -> None:
+    await tell(visit, lambda: UNWELL)
+    await look(visit)
+    said = await visit.test_id("verdict").locator("span").all_inner_texts()
+    assert said == [
+        "Redis can't be reached: streams stand still.",
+        "The model big-model does not answer.",
+        "2 generations have lost their worker.",
+        "5 generations wait for up to 1 min 15 s.",
+    ]
+    assert (await visit.page.title()).startswith("(4) ")
+    await expect(visit.test_id("breakers").locator("tbody tr")).to_contain_text(["big-model"])
+    await expect(visit.test_id("breakers")).to_contain_text("in 4 s")
+    await expect(visit.test_id("workers")).to_contain_text("silent 31 s")
+    await expect(visit.test_id("errors")).to_contain_text("model_error")
+
+
+async def test_a_database_that_is_away_leaves_the_last_figures_and_says_so(visit: Visit) -> None:
+    gone = {**WELL, "database": False, "generations": None, "workers": None, "breakers": None}
+    told = iter([WELL])
+    await tell(visit, lambda: next(told, gone))
+    await look(visit)
+    await expect(visit.test_id("verdict")).to_have_text("The database can't be reached.")
+    await expect(visit.test_id("running")).to_have_text("41")
+
+
+async def test_a_screen_reader_hears_of_changes_and_not_of_readings(visit: Visit) -> None:
+    told = iter([WELL, WELL, WELL])
+    await tell(visit, lambda: next(told, UNWELL))
+    await visit.page.add_init_script(
+        """addEventListener("DOMContentLoaded", () => {
+          window.heard = [];
+          const verdict = document.querySelector("[role=status]");
+          new MutationObserver(() => window.heard.push(verdict.textContent))
+            .observe(verdict, { childList: true, characterData: true, subtree: true });
+        })"""
+    )
+    await look(visit)
+    await expect(visit.test_id("verdict")).to_contain_text("Redis")
+    heard = await visit.page.evaluate("window.heard")
+    assert heard[0] == "All is well."
+    assert len(heard) == 2
+
+
+async def test_a_lost_link_is_said_and_comes_back_by_itself(visit: Visit) -> None:
+    await look(visit)
+    await expect(visit.test_id("link")).to_have_text("Live")
+    await visit.page.context.set_offline(True)
+    await visit.page.route(FEED, lambda route: route.abort())
+    await visit.page.evaluate("dispatchEvent(new Event('online'))")
+    await expect(visit.test_id("link")).to_contain_text("Not reached")
+    await expect(visit.test_id("figures")).to_have_class("figures is-old")
+    await visit.page.unroute(FEED)
+    await visit.page.context.set_offline(False)
+    await expect(visit.test_id("link")).to_have_text("Live")
+
+
+async def test_a_server_that_wants_a_token_is_given_one(visit: Visit) -> None:
+    async def guard(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer prt_right":
+            await route.continue_()
+            return
+        problem = {"detail": "this needs the scope admin", "code": "missing_scope"}
+        await route.fulfill(status=403, json=problem, content_type="application/problem+json")
+
+    await visit.page.route(FEED, guard)
+    await visit.page.goto(f"{visit.url}/ops")
+    await expect(visit.test_id("refusal")).to_have_text("this needs the scope admin")
+    await expect(visit.test_id("figures")).to_be_hidden()
+    field = visit.page.get_by_label("API token")
+    await expect(field).to_be_focused()
+    await field.fill("prt_right")
+    await field.press("Enter")
+    await expect(visit.test_id("figures")).to_be_visible()
+    await expect(visit.test_id("admit")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1360, 360])
+async def test_it_is_accessible_and_no_wider_than_the_screen(
+    visit: Visit, scheme: Literal["light", "dark"], width: int
+) -> None:
+    await tell(visit, lambda: UNWELL)
+    await visit.page.set_viewport_size({"width": width, "height": 800})
+    await visit.page.emulate_media(color_scheme=scheme)
+    await look(visit)
+    await visit.page.get_by_text("As a table").click()
+    assert await visit.page.evaluate("document.documentElement.scrollWidth") == width
+    results = await Axe().run(visit.page)
+    assert results.violations_count == 0, results.generate_report()
