@@ -1,6 +1,5 @@
-"""Personas as readers are shown them: lists, versions, files, export, and the end of one."""
+"""Personas as readers are shown them: lists, versions, files, and the end of one."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -261,24 +260,6 @@ async def read_file(
         if row is None:
             raise NotFound(path)
     return FileContent(row.path, at, row.content, row.bytes, row.sha256)
-
-
-async def export_files(db: Database, owner: str, persona_id: str) -> AsyncIterator[FileContent]:
-    """Every file of the newest version, by path, one in memory at a time.
-
-    Consistent without holding a connection between two files: a version's files never change.
-    Raises NotFound before the first file, and Unavailable.
-    """
-    parameters = {"persona": persona_id, "owner": owner}
-    async with db.read() as connection:
-        head = (await connection.execute(_HEAD, parameters)).first()
-        if head is None:
-            raise NotFound(persona_id)
-        spans = await _spans(connection, persona_id, head.version, head.version)
-    for file, _, _ in spans:
-        one = {"persona": persona_id, "file": file.path, "at": head.version}
-        row = (await db.fetch(_CONTENT, one))[0]
-        yield FileContent(row.path, head.version, row.content, row.bytes, row.sha256)
 
 
 async def delete_persona(db: Database, owner: str, persona_id: str) -> Deleted:

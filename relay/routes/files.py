@@ -6,7 +6,8 @@ from starlette.responses import Response, StreamingResponse
 
 from jobs.clean import unacceptable
 from jobs.errors import NotFound
-from jobs.store.personas import FileContent, export_files, read_file
+from jobs.store.exports import export_files
+from jobs.store.personas import FileContent, read_file
 from relay.export import zip_stream
 from relay.queries import VersionNumber, path_id, version
 from relay.routes.operation import Answer, Call, Operation, Parameter

@@ -7,10 +7,10 @@ import pytest
 
 from jobs.errors import InvalidRequest, NotFound
 from jobs.generation import Kind, State
+from jobs.store.exports import export_files
 from jobs.store.personas import (
     Deleted,
     delete_persona,
-    export_files,
     list_personas,
     list_versions,
     read_file,
