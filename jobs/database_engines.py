@@ -53,7 +53,10 @@ _COMMON = {
 
 
 def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    """An engine whose single connection puts this process's writes in line, and one for reading."""
+    """An engine whose single connection puts this process's writes in line, and one for reading.
+
+    Raises InvalidSetting where the file's directory can't be made.
+    """
     try:
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

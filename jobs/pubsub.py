@@ -91,7 +91,7 @@ class PubSub:
         """Listens on a channel from the acknowledgement on; callbacks must not block.
 
         `on_subscribed` is called at each acknowledgement: before it, also before the first one,
-        messages may have been lost. One listener a channel.
+        messages may have been lost. One listener a channel: ValueError for a second one.
         """
         name = channel.encode()
         if name in self._channels:

@@ -1,7 +1,8 @@
 """Which paths a persona's files may have: nothing that leaves a folder, deceives or collides.
 
-A path that passes can be joined to any root, on any common file system, without leaving it, and no
-two paths of one persona fall together there.
+A path that passes can be joined to any root without leaving it, read as POSIX or as Windows reads
+it, and no two paths of one persona differ in case or Unicode form alone. That each is a name which
+every file system takes (devices, a dot at the end, 255 bytes) is not promised.
 """
 
 import json

@@ -89,9 +89,10 @@ def _read_arguments(call: ToolCall) -> dict[str, str]:
     try:
         arguments = json.loads(call.arguments, strict=False, object_pairs_hook=_once_each)
     except json.JSONDecodeError as error:
+        what = error.msg.removesuffix(" at")
         raise InvalidCall(
             "invalid_json",
-            f"The arguments are no valid JSON: {error.msg} at character {error.pos}. "
+            f"The arguments are no valid JSON: {what} at character {error.pos}. "
             "Send one complete JSON object.",
         ) from error
     except (ValueError, RecursionError) as error:

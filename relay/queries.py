@@ -57,10 +57,10 @@ def choice(request: Request, name: str, kind: type[E]) -> E | None:
 
 def flag(request: Request, name: str) -> bool:
     """`true` or `false`, false when absent; InvalidField for anything else."""
-    given = request.query_params.get(name, "false")
-    if given not in ("true", "false"):
-        raise InvalidField(name, "must be true or false")
-    return given == "true"
+    given = request.query_params.getlist(name) or ["false"]
+    if given not in (["true"], ["false"]):
+        raise InvalidField(name, "must be true or false, once")
+    return given == ["true"]
 
 
 def limit(request: Request) -> int:

@@ -87,7 +87,7 @@ def show(
     ],
     directory: Directory = None,
 ) -> None:
-    """Print a record: exactly its bytes, one line of JSON."""
+    """Print a record: exactly its bytes, one line of JSON; an unknown id is an error."""
     from jobs.journal import EventUnknown, Journal
 
     for place in _asked(directory):

@@ -20,7 +20,7 @@ _AS_TEXT = {
 
 
 async def read(call: Call) -> Response:
-    """One file's content, as plain text whatever its name says."""
+    """One file's content, as plain text whatever its name says; raises NotFound."""
     asked = version(call.request)
     persona_id = path_id(call.request)
     path = call.request.path_params["path"]

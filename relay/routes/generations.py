@@ -63,7 +63,7 @@ async def list_page(call: Call) -> Response:
 
 
 async def follow(call: Call) -> Response:
-    """The events of a generation, from the reader's cursor on (protocol §5)."""
+    """The events of a generation, from the reader's cursor on (protocol §5); raises NotFound."""
     cursor = stream_cursor(call.request)
     try:
         access = await authorize_stream(call.services, call.request, call.request.path_params["id"])

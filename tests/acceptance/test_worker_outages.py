@@ -22,6 +22,7 @@ async def stands_once(work: Work, asked: Generation, text: str) -> None:
     ended = await work.ended(asked)
     assert (ended.state, ended.attempt) == (State.COMPLETED, 1)
     assert ended.usage is not None
+    assert ended.usage.output_tokens == len(text.split())
     assert (await work.turns(asked))[1:] == [("assistant", text, False)]
     assert len(await work.requests()) == 1
     source = await read_replay_source(work.db, asked.id)

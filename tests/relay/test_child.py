@@ -119,8 +119,13 @@ import asyncio, os, sys
 from relay.child import start_child
 
 async def main():
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    children = [await start_child(str(n), sleep, os.environ, print) for n in range(3)]
+    sleep = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+    up = asyncio.Semaphore(0)
+    show = lambda name, line: up.release()
+    children = [await start_child(str(n), sleep, os.environ, show) for n in range(3)]
+    for _ in children:
+        # Until then a child that finds its parent gone would end by itself.
+        await up.acquire()
     # As a thread pool would: the thread that forks is what the kernel takes for the parent.
     await asyncio.to_thread(print, *(child.pid for child in children), flush=True)
     await children[0].wait()
