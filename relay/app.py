@@ -60,6 +60,21 @@ OPERATIONS = (
 PROTOCOLS = (*OPENAI, *AI_SDK, *AG_UI)
 """Every call of another protocol."""
 
+SDK_HEADERS = (
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "X-Stainless-Arch",
+    "X-Stainless-Helper-Method",
+    "X-Stainless-Lang",
+    "X-Stainless-OS",
+    "X-Stainless-Package-Version",
+    "X-Stainless-Retry-Count",
+    "X-Stainless-Runtime",
+    "X-Stainless-Runtime-Version",
+    "X-Stainless-Timeout",
+)
+"""What the openai SDK sends of its own accord, from a page of an allowed origin too."""
+
 SHAPES: Mapping[str, Shape] = {"/ai/": plain_refusal, "/openai/": openai_error}
 """In which shape errors are answered below a prefix; elsewhere they are problems."""
 
@@ -155,6 +170,7 @@ def _middleware(settings: RelaySettings) -> list[Middleware]:
                 "If-None-Match",
                 "Last-Event-ID",
                 "X-Request-Id",
+                *SDK_HEADERS,
             ),
             expose_headers=(
                 "ETag",

@@ -21,13 +21,13 @@ class Thread(msgspec.Struct, frozen=True):
 class Tries(msgspec.Struct, frozen=True):
     """How often a client that sends no idempotency key says that it has tried this request.
 
-    One that finds the same request stored, from a try before it and not longer ago than `within`
-    seconds, is that request once more; so is one that was overtaken by a later try. `since` is the
-    monotonic time at which it came.
+    One that finds the same request stored, from a try before it and not longer ago than `longest`
+    seconds for each of them, is that request once more; so is one that was overtaken by a later
+    try. `since` is the monotonic time at which it came.
     """
 
     before: int
-    within: float
+    longest: float
     since: float
 
 

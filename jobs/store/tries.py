@@ -5,12 +5,14 @@ request. Of two requests in the same words each finds a generation of its own ag
 """
 
 import time
+from typing import Any
 
+import msgspec
 from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.database import now_ms
-from jobs.store.requests import NewGeneration
+from jobs.database import Database, now_ms
+from jobs.store.requests import NewGeneration, Tries
 from jobs.tables import generations
 
 # A name among PostgreSQL's advisory locks; the second number is the request's hash.
@@ -22,6 +24,7 @@ _SAME_REQUEST = (
         # Alone, so that an index bounds what is looked at.
         generations.c.created_at >= now_ms() - bindparam("longest"),
         generations.c.idempotency_hash == bindparam("hash"),
+        generations.c.hidden_at.is_(None),
         or_(
             and_(
                 generations.c.tried < bindparam("times"),
@@ -51,12 +54,32 @@ async def lock_tries(connection: AsyncConnection, new: NewGeneration) -> None:
 
 async def find_other_try(connection: AsyncConnection, new: NewGeneration) -> str | None:
     """The generation that another try of this request stored, if any; `lock_tries` came before."""
-    tries = new.tries
-    if tries is None:
+    if new.tries is None:
         return None
-    within = round(tries.within * 1000)
+    found = (await connection.execute(_SAME_REQUEST, _parameters(new, new.tries))).scalar()
+    if found is None:
+        return None
+    # No other request in these words may take it for its own after the same number of tries.
+    taken = {"generation": found, "times": new.tries.before}
+    await connection.execute(_TRIED_AGAIN, taken)
+    return str(found)
+
+
+async def next_would_find(db: Database, new: NewGeneration) -> bool:
+    """Whether one more try of this refused request would take another's generation for its own.
+
+    Raises Unavailable.
+    """
+    if new.tries is None:
+        return False
+    following = msgspec.structs.replace(new.tries, before=new.tries.before + 1)
+    return bool(await db.fetch(_SAME_REQUEST, _parameters(new, following)))
+
+
+def _parameters(new: NewGeneration, tries: Tries) -> dict[str, Any]:
+    within = round(tries.before * tries.longest * 1000)
     waited = round((time.monotonic() - tries.since) * 1000)
-    parameters = {
+    return {
         "owner": new.owner,
         "hash": new.idempotency_hash,
         "times": tries.before,
@@ -64,10 +87,3 @@ async def find_other_try(connection: AsyncConnection, new: NewGeneration) -> str
         "waited": waited,
         "longest": max(within, waited),
     }
-    found = (await connection.execute(_SAME_REQUEST, parameters)).scalar()
-    if found is None:
-        return None
-    # No other request in these words may take it for its own after the same number of tries.
-    taken = {"generation": found, "times": tries.before}
-    await connection.execute(_TRIED_AGAIN, taken)
-    return str(found)

@@ -12,8 +12,8 @@ from tests.clients.place import Place
 from tests.services import Child, DelayingProxy, eventually
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "openai_resume.py"
-SAID = "ChidÉ 🎉 tells of " + ", of ".join(f"thing {number}" for number in range(12))
-MODEL = "demo-echo-pace-20"
+SAID = "ChidÉ 🎉 tells of " + ", of ".join(f"thing {number}" for number in range(9))
+MODEL = "demo-echo-pace-30"
 PATIENCE = 20.0
 
 

@@ -5,17 +5,19 @@ import time
 
 from jobs.generation import Kind
 from jobs.store.intake import Accepted
+from jobs.store.protocols import hide
 from jobs.store.reads import list_generations
-from jobs.store.requests import Tries
+from jobs.store.requests import NewGeneration, Tries
+from jobs.store.tries import next_would_find
 from tests.conformance.acts import Acts
 
 WITHIN = 700.0
 WORDS, OTHER_WORDS = "a" * 64, "b" * 64
 
 
-def nth(before: int, *, since: float | None = None, within: float = WITHIN) -> Tries:
+def nth(before: int, *, since: float | None = None) -> Tries:
     """A try after this many others, which came just now."""
-    return Tries(before, within * before, time.monotonic() if since is None else since)
+    return Tries(before, WITHIN, time.monotonic() if since is None else since)
 
 
 async def ask(acts: Acts, tries: Tries, words: str = WORDS, owner: str = "ann") -> Accepted:
@@ -97,3 +99,24 @@ async def test_a_try_is_known_though_the_first_has_taken_its_place(acts: Acts) -
             for number in (0, 1)
         ]  # fmt: skip
         assert again.generation.id == first.generation.id
+
+
+async def test_a_refused_request_is_told_where_its_next_try_would_be_mistaken(acts: Acts) -> None:
+    def refused(tries: Tries, words: str = WORDS) -> NewGeneration:
+        return NewGeneration(
+            owner="ann", kind=Kind.CHAT, input="hi", model="m", tries=tries, idempotency_hash=words
+        )
+
+    assert not await next_would_find(acts.db, refused(nth(0)))
+    await ask(acts, nth(1))
+    # Stored by a second try, it is nobody's first.
+    assert not await next_would_find(acts.db, refused(nth(0)))
+    await ask(acts, nth(0))
+    assert await next_would_find(acts.db, refused(nth(0)))
+    assert not await next_would_find(acts.db, refused(nth(0), OTHER_WORDS))
+
+
+async def test_what_its_client_has_deleted_is_not_found_again(acts: Acts) -> None:
+    first = await ask(acts, nth(0))
+    await hide(acts.db, "ann", first.generation.id)
+    assert not (await ask(acts, nth(1))).replayed

@@ -142,7 +142,9 @@ async def test_a_configured_origin_may_call_and_read_refusals(open_relay: OpenRe
             headers={
                 "Origin": ORIGIN,
                 "Access-Control-Request-Method": "POST",
-                "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+                "Access-Control-Request-Headers": (
+                    "authorization,content-type,idempotency-key,x-stainless-retry-count"
+                ),
             },
         )
         assert preflight.status_code == 200

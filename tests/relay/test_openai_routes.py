@@ -222,3 +222,18 @@ async def test_a_wait_takes_a_streams_place_and_gives_it_back(open_relay: OpenRe
         await eventually(lambda: slots.open_streams("local") == 0)
         sources = relay.services.sources
         await eventually(lambda: sources.hub.channels == sources.pulse.streams == 0)
+
+
+async def test_the_sdk_is_not_to_try_again_where_its_try_would_be_mistaken(
+    open_relay: OpenRelay,
+) -> None:
+    async with open_relay(RELAY_OWNER_GENERATIONS_PER_MINUTE="1") as relay:
+        tried = {"x_stainless_retry_count": "0"}
+        await post(relay, {"input": "dice", "background": True}, **tried)
+        same = await post(relay, {"input": "dice", "background": True}, **tried)
+        other = await post(relay, {"input": "another", "background": True}, **tried)
+        assert (same.status_code, other.status_code) == (429, 429)
+        assert same.json() == other.json()
+        assert same.headers["x-should-retry"] == "false"
+        assert same.headers["retry-after"] == other.headers["retry-after"]
+        assert "x-should-retry" not in other.headers

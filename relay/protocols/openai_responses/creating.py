@@ -6,25 +6,21 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jobs.errors import NotFound
+from jobs.errors import OverBudget
 from jobs.generation import Kind
 from jobs.store.intake import Accepted, NewGeneration
-from jobs.store.protocols import Begun, read_begun
+from jobs.store.protocols import Begun
 from jobs.store.requests import Tries
+from jobs.store.tries import next_would_find
 from relay.accepting import accept_generation, model_or_default, replay_headers, request_hash
 from relay.bodies import Body, read_body
-from relay.errors import InvalidField
-from relay.protocols.following import (
-    stream_accepted_projected,
-    stream_projected,
-    wait_for_end,
-)
+from relay.errors import InvalidField, TooManyStreams
+from relay.problems import refusal_of
+from relay.protocols.following import stream_accepted_projected, stream_projected, wait_for_end
+from relay.protocols.openai_responses.errors import SHOULD_RETRY, openai_error
 from relay.protocols.openai_responses.events import ResponseEvents
-from relay.protocols.openai_responses.objects import (
-    PROTOCOL,
-    generation_id,
-)
-from relay.protocols.openai_responses.reading import read_response
+from relay.protocols.openai_responses.objects import PROTOCOL, ResponseNotFound, response_id
+from relay.protocols.openai_responses.reading import find_response, read_response
 from relay.protocols.openai_responses.request import CreateResponse, persona_wish, said
 from relay.protocols.waiting import Awaited
 from relay.queries import body_id, idempotency_key
@@ -46,9 +42,21 @@ async def create(call: Call) -> Response:
     since = time.monotonic()
     body = await read_body(call.request, CreateResponse)
     new = await _new_generation(call, body, since)
-    if body.value.stream:
+    try:
+        return await _create(call, body.value, new)
+    except (OverBudget, TooManyStreams) as error:
+        if not await next_would_find(call.services.db, new):
+            raise
+        # A try of its own would be taken for that of another request in the same words.
+        response = openai_error(refusal_of(error), call.request.state.request_id)
+        response.headers[SHOULD_RETRY] = "false"
+        return response
+
+
+async def _create(call: Call, asked: CreateResponse, new: NewGeneration) -> Response:
+    if asked.stream:
         return await start_streamed(call, new, lambda accepted: _events(call, new, accepted))
-    if not body.value.background:
+    if not asked.background:
         return await start_streamed(call, new, lambda accepted: _end(call, accepted))
     accepted = await accept_generation(call.services, new)
     if not accepted.replayed:
@@ -74,7 +82,7 @@ async def _end(call: Call, accepted: Accepted) -> Response:
 
     async def ended() -> Response:
         await wait_for_end(call.services, name)
-        begun = await read_begun(call.services.db, accepted.owner, name, PROTOCOL)
+        begun = await find_response(call.services, accepted.owner, response_id(name))
         response = await read_response(call.services, begun)
         return json_answer(response, headers=replay_headers(accepted))
 
@@ -120,10 +128,9 @@ async def _new_generation(call: Call, body: Body[CreateResponse], since: float) 
 
 
 async def _previous(call: Call, response: str) -> Begun:
-    owner = call.access.owner
     try:
-        return await read_begun(call.services.db, owner, generation_id(response), PROTOCOL)
-    except NotFound:
+        return await find_response(call.services, call.access.owner, response)
+    except ResponseNotFound:
         reason = f"Previous response with id '{response}' not found."
         raise InvalidField("previous_response_id", reason) from None
 
@@ -135,4 +142,4 @@ def _tries(request: Request, since: float) -> Tries | None:
         return None
     timeout = request.headers.get("x-stainless-read-timeout", "")
     seconds = float(timeout) if _SECONDS.fullmatch(timeout) else READ_TIMEOUT_SECONDS
-    return Tries(int(count), int(count) * (seconds + LONGEST_PAUSE_SECONDS), since)
+    return Tries(int(count), seconds + LONGEST_PAUSE_SECONDS, since)

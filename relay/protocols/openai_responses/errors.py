@@ -5,6 +5,9 @@ from starlette.responses import Response
 from jobs.generation import encode
 from relay.problems import Code, Refusal
 
+SHOULD_RETRY = "x-should-retry"
+"""What an SDK obeys more than the status."""
+
 _TYPES = {429: "rate_limit_error", 403: "permission_error", 401: "authentication_error"}
 _CODES = {
     Code.UNAUTHENTICATED: "invalid_api_key",
@@ -27,5 +30,5 @@ def openai_error(refusal: Refusal, request_id: str) -> Response:
     headers = dict(refusal.headers)
     if status == 409:
         # The SDKs would try again what can't be taken before the active one has ended.
-        headers["x-should-retry"] = "false"
+        headers[SHOULD_RETRY] = "false"
     return Response(encode({"error": error}), status, headers, media_type="application/json")

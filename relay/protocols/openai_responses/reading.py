@@ -2,12 +2,28 @@
 
 import sys
 
-from jobs.store.protocols import Begun
+from jobs.errors import NotFound
+from jobs.store.protocols import Begun, read_begun
 from jobs.store.reads import read_replay_source
 from relay.protocols.openai_responses.events import ResponseEvents
-from relay.protocols.openai_responses.objects import Json, response_object, status_of
+from relay.protocols.openai_responses.objects import (
+    PROTOCOL,
+    Json,
+    ResponseNotFound,
+    generation_id,
+    response_object,
+    status_of,
+)
 from relay.protocols.projection import retell
 from relay.services import Services
+
+
+async def find_response(services: Services, owner: str, response: str) -> Begun:
+    """The generation of this owner's response; raises ResponseNotFound, Unavailable."""
+    try:
+        return await read_begun(services.db, owner, generation_id(response), PROTOCOL)
+    except NotFound:
+        raise ResponseNotFound(response) from None
 
 
 async def read_response(services: Services, begun: Begun) -> Json:

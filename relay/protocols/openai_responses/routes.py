@@ -7,20 +7,15 @@ from starlette.responses import Response
 
 from jobs.errors import NotFound
 from jobs.store.commits import request_cancel
-from jobs.store.protocols import Begun, hide, read_begun
+from jobs.store.protocols import Begun, hide
 from jobs.store.reads import read_stream_row
 from relay.bodies import refuse_body
 from relay.errors import InvalidField
 from relay.protocols.following import stream_projected, wait_for_end
 from relay.protocols.openai_responses.creating import create
 from relay.protocols.openai_responses.events import ResponseEvents
-from relay.protocols.openai_responses.objects import (
-    PROTOCOL,
-    ResponseNotFound,
-    generation_id,
-    input_item,
-)
-from relay.protocols.openai_responses.reading import read_response
+from relay.protocols.openai_responses.objects import ResponseNotFound, input_item
+from relay.protocols.openai_responses.reading import find_response, read_response
 from relay.protocols.openai_responses.request import starting_after
 from relay.queries import flag, limit
 from relay.routes.operation import Call, Operation, json_answer
@@ -86,13 +81,7 @@ async def list_input_items(call: Call) -> Response:
 
 
 async def _begun(call: Call) -> Begun:
-    response = call.request.path_params["id"]
-    try:
-        return await read_begun(
-            call.services.db, call.access.owner, generation_id(response), PROTOCOL
-        )
-    except NotFound:
-        raise ResponseNotFound(response) from None
+    return await find_response(call.services, call.access.owner, call.request.path_params["id"])
 
 
 async def _stop(call: Call, begun: Begun) -> None:
