@@ -16,6 +16,7 @@ from jobs.limits import raise_file_limit
 from jobs.logs import configure_logging
 from jobs.masking import secrets_of
 from relay.app import create_app
+from relay.connections import Connection
 from relay.listening import BACKLOG, Address, listen, listening_at
 from relay.settings import RelaySettings
 
@@ -49,7 +50,7 @@ def serve(settings: RelaySettings, address: Address, *, demo: bool = False) -> N
         server_header=False,
         lifespan="on",
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         backlog=BACKLOG,
         timeout_graceful_shutdown=STOPPING_SECONDS,
     )

@@ -27,6 +27,7 @@ from jobs.events import Notice
 from jobs.pubsub import open_pubsub
 from relay import event_stream, listening, past
 from relay.app import create_app
+from relay.connections import Connection
 from relay.event_stream import SEND_TIMEOUT_SECONDS
 from relay.follow import Follower
 from relay.listening import Address, listen
@@ -469,6 +470,31 @@ async def test_a_reader_that_never_reads_is_cut_off_and_costs_little(
             assert ended.state == "completed"
             async with live.follow(log) as again:
                 assert_is_the_rest(await again.finish(), await author.log_of(log))
+
+
+async def test_a_reader_that_the_kernel_drops_counts_as_cut_off(
+    migrated_url: str, redis_url: str, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "DEAD_READER_MILLISECONDS", 500)
+    listener = listen(Address("127.0.0.1", 0))
+    monkeypatch.setattr(socket, "create_server", lambda *_, **__: listener)
+    app: Starlette = create_app(relay_settings(migrated_url, redis_url))
+    async with live_server(app, http=Connection) as url:
+        log = await author.running()
+        await author.flush()
+        events = f"{url}/v1/generations/{log.generation_id}/events"
+        async with ask(events, receive_buffer=4096) as answer:
+            answer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            pulse = app.state.services.sources.pulse
+            # More than the reader's own buffers hold, and less than would make a send wait.
+            for number in range(6):
+                log.append("notice", Notice("n", f"{number} " * 2_000))
+            await author.flush()
+            await eventually(lambda: pulse.cut_off == 1, within=15)
+            await eventually(lambda: pulse.streams == 0)
+        async with ask(f"{url}/healthz") as answer:
+            await answer.read()
+    assert pulse.cut_off == 1
 
 
 def is_connected(url: str, port: int) -> bool:
