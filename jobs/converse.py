@@ -11,7 +11,14 @@ from jobs.attempt_log import AttemptLog
 from jobs.errors import JobsError
 from jobs.events import FileDelta, Notice
 from jobs.generation import Failure, FileChange, Kind, SkillChoice, Usage
-from jobs.provider import CallPiece, Finished, ModelRequest, Provider, TextPiece
+from jobs.provider import (
+    CallPiece,
+    Finished,
+    ModelEvent,
+    ModelRequest,
+    Provider,
+    TextPiece,
+)
 from jobs.tracing import Attributes, here
 from persona_apply import (
     MAX_CALLS,
@@ -141,28 +148,30 @@ async def _round(
     """The text and the calls of one round, and what to say of calls that were too many."""
     assembler = ToolCallAssembler()
     pieces: list[str] = []
-    async with provider.stream(request, first_deadline=deadline) as batches:
-        async for batch in batches:
-            on_content()
-            for event in batch:
-                if isinstance(event, TextPiece):
-                    if not pieces and attempt_log.characters:
-                        attempt_log.append_text(BETWEEN_ROUNDS)
-                    pieces.append(event.text)
-                    _append_text(event.text, attempt_log, answered, bounds)
-                elif isinstance(event, CallPiece):
-                    _count(len(event.arguments or ""), answered, bounds)
-                    for preview in assembler.feed(
-                        event.index, event.id, event.name, event.arguments
-                    ):
-                        attempt_log.append_file_delta(
-                            FileDelta(preview.path, preview.at, preview.text)
-                        )
-                elif isinstance(event, Finished):
-                    reason = event.finish_reason
-                    answered.finish_reason = reason if reason in _REPORTED_REASONS else None
-                    answered.add_usage(event.usage)
-                    here().set(_told(event))
+    finished: list[Finished] = []
+
+    def take(batch: Sequence[ModelEvent]) -> None:
+        on_content()
+        for event in batch:
+            if isinstance(event, TextPiece):
+                if not pieces and attempt_log.characters:
+                    attempt_log.append_text(BETWEEN_ROUNDS)
+                pieces.append(event.text)
+                _append_text(event.text, attempt_log, answered, bounds)
+            elif isinstance(event, CallPiece):
+                _count(len(event.arguments or ""), answered, bounds)
+                for preview in assembler.feed(event.index, event.id, event.name, event.arguments):
+                    attempt_log.append_file_delta(FileDelta(preview.path, preview.at, preview.text))
+            elif isinstance(event, Finished):
+                reason = event.finish_reason
+                answered.finish_reason = reason if reason in _REPORTED_REASONS else None
+                answered.add_usage(event.usage)
+                finished.append(event)
+
+    await provider.round(request, take, first_deadline=deadline)
+    # Not where they were taken: a connection's callbacks stand in no span.
+    for event in finished:
+        here().set(_told(event))
     left_out = None
     if assembler.overflowed:
         left_out = Notice("too_many_calls", f"calls beyond {MAX_CALLS} in a round were left out")

@@ -12,7 +12,8 @@ import math
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -22,6 +23,7 @@ import httpx2
 import openai
 
 from jobs.provider_errors import ProviderFailed, is_passing, refused
+from jobs.provider_http import BODY, PushedBody, PushTransport, Take
 from jobs.provider_round import CallPiece, Finished, ModelEvent, RoundReader, TextPiece
 from jobs.provider_silence import ModelSilent, SilenceWatch
 from jobs.settings import InvalidSetting, Settings
@@ -61,6 +63,9 @@ class ModelRequest:
     tools: Sequence[Mapping[str, Any]] = ()
 
 
+TakeEvents = Callable[[Sequence[ModelEvent]], None]
+
+
 class Provider:
     """An OpenAI-compatible chat-completions endpoint; one a worker, its connections are kept."""
 
@@ -87,86 +92,57 @@ class Provider:
             max_retries=0,
             # Reads have no timeout of their own: comments would defeat it, the watch does not care.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-            http_client=openai.DefaultAioHttpClient(
-                # 0 = no limit, which the worker's own number of jobs sets.
-                limits=httpx2.Limits(max_connections=0, keepalive_expiry=_KEEP_ALIVE_SECONDS),
-                # A proxy of the environment can't reach this machine's own endpoint.
-                trust_env=not _is_loopback(url.host),
-            ),
+            http_client=_http_client(url),
         ) as client:
             yield cls(client, settings)
 
-    @asynccontextmanager
-    async def stream(
-        self, request: ModelRequest, *, first_deadline: float
-    ) -> AsyncIterator[AsyncIterator[Sequence[ModelEvent]]]:
-        """One round: its events, a batch for each read of the network, the last one `Finished`.
+    async def round(
+        self, request: ModelRequest, take: TakeEvents, *, first_deadline: float
+    ) -> None:
+        """One round: `take` gets its events, a batch for each read of the network, then `Finished`.
 
-        `first_deadline` is a `time.monotonic()` value: something must have come by then, tries
-        included. Leaving the block closes the connection to the model at once; after `Finished`,
-        reading on to the end (at most 0.1 s) lets it be used again.
+        `take` is called from the loop and must not block. `first_deadline` is a `time.monotonic()`
+        value: something must have come by then, tries included. However this ends, the connection
+        to the model is not left open; after `Finished` it is kept for the next round.
 
-        Iterating raises ProviderFailed; what was given before remains good.
+        Raises ProviderFailed, and what `take` raises; what was given before remains good.
         """
-        async with aclosing(self._batches(request, first_deadline)) as batches:
-            yield batches
-
-    async def _batches(
-        self, request: ModelRequest, first_deadline: float
-    ) -> AsyncGenerator[Sequence[ModelEvent], None]:
-        given = False
         for number in range(1, TRIES + 1):
+            reading = _Reading(self._secret, self._token_seconds, take)
             try:
-                async with aclosing(self._one_try(request, first_deadline)) as batches:
-                    async for batch in batches:
-                        given = True
-                        yield batch
+                await self._one_try(request, reading, first_deadline)
                 return
             except _TryAgain as passing:
                 wait = max(_backoff(number), passing.wait)
                 hopeless = time.monotonic() + wait >= first_deadline
-                if given or hopeless or number == TRIES:
+                if reading.given or hopeless or number == TRIES:
                     raise passing.failure from passing.__cause__
             await asyncio.sleep(wait)
 
     async def _one_try(
-        self, request: ModelRequest, first_deadline: float
-    ) -> AsyncGenerator[Sequence[ModelEvent], None]:
+        self, request: ModelRequest, reading: "_Reading", first_deadline: float
+    ) -> None:
         async with AsyncExitStack() as stack:
             watch = stack.enter_context(closing(SilenceWatch(first_deadline)))
             response = await self._send(stack, request, watch)
-            body = await stack.enter_async_context(aclosing(response.aiter_bytes()))
-            reader = RoundReader(self._secret)
-            heard = False
-            while True:
-                try:
-                    with watch:
-                        piece = await anext(body, b"")
-                except ModelSilent as silence:
-                    if reader.finish_reason is None:
-                        raise self._silent(heard) from silence
-                    piece = b""
-                except _LOST as error:
-                    if reader.finish_reason is None:
-                        raise _TryAgain(_cut_off()) from error
-                    piece = b""
-                batch = reader.feed(piece) if piece else []
-                if reader.spoke:
-                    heard = True
-                    watch.heard(_USAGE_SECONDS if reader.finish_reason else self._token_seconds)
-                over = not piece or reader.done
-                if over and reader.failure is None:
-                    batch += reader.end()
-                if batch:
-                    yield batch
-                if reader.failure is not None:
-                    raise reader.failure
-                if over:
-                    break
-            with suppress(TimeoutError, *_LOST):
-                async with asyncio.timeout(_REST_SECONDS):
-                    async for _ in body:
-                        pass
+            reading.watch = watch
+            finished = False
+            try:
+                with watch:
+                    await _read(response, reading.feed)
+            except ModelSilent as silence:
+                if reading.finish_reason is None:
+                    raise self._silent(reading.heard) from silence
+            except _LOST as error:
+                if reading.finish_reason is None:
+                    raise _TryAgain(_cut_off()) from error
+            else:
+                finished = True
+            reading.end()
+            if finished:
+                with suppress(TimeoutError, *_LOST):
+                    async with asyncio.timeout(_REST_SECONDS):
+                        await _read(response, lambda _: True)
 
     async def _send(
         self, stack: AsyncExitStack, request: ModelRequest, watch: SilenceWatch
@@ -207,6 +183,64 @@ class Provider:
             f"the model sent nothing within {self._first_seconds:g} s",
             of_endpoint=True,
         )
+
+
+class _Reading:
+    """What one try has given so far."""
+
+    def __init__(self, secret: str, token_seconds: float, take: TakeEvents) -> None:
+        self._reader = RoundReader(secret)
+        self._token_seconds = token_seconds
+        self._take = take
+        self._over = False
+        self.watch: SilenceWatch | None = None
+        self.given = False
+        """Whether any event was given: then the request must not be sent again."""
+        self.heard = False
+        """Whether the model said anything."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The model's, once it came."""
+        return self._reader.finish_reason
+
+    def feed(self, piece: bytes) -> bool:
+        """Takes a piece of the body; whether more is wanted. Raises ProviderFailed."""
+        reader = self._reader
+        batch = reader.feed(piece)
+        if reader.spoke and self.watch is not None:
+            self.heard = True
+            self.watch.heard(_USAGE_SECONDS if reader.finish_reason else self._token_seconds)
+        if reader.done and reader.failure is None:
+            self._over = True
+            batch += reader.end()
+        self._give(batch)
+        return not self._over
+
+    def end(self) -> None:
+        """Gives what is left. Raises ProviderFailed where the round is not whole."""
+        if not self._over:
+            self._over = True
+            self._give(self._reader.end())
+
+    def _give(self, batch: Sequence[ModelEvent]) -> None:
+        if batch:
+            self.given = True
+            self._take(batch)
+        if self._reader.failure is not None:
+            raise self._reader.failure
+
+
+async def _read(response: httpx2.Response, take: Take) -> None:
+    """Gives the body's pieces to `take`, decoded, until it wants no more; raises _LOST."""
+    body: PushedBody | None = response.extensions.get(BODY)
+    if body is not None and "content-encoding" not in response.headers:
+        await body.push(take)
+    elif not response.is_stream_consumed:
+        async with aclosing(response.aiter_bytes()) as pieces:
+            async for piece in pieces:
+                if not take(piece):
+                    break
 
 
 class _TryAgain(Exception):
@@ -266,6 +300,21 @@ def _endpoint(given: str | None) -> httpx2.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise InvalidSetting("OPENAI_BASE_URL", "is no http:// or https:// address")
     return url
+
+
+def _http_client(url: httpx2.URL) -> httpx2.AsyncClient:
+    proxies = urllib.request.getproxies()
+    # A proxy of the environment can't reach this machine's own endpoint.
+    direct = _is_loopback(url.host) or urllib.request.proxy_bypass(url.host)
+    if direct or not proxies.keys() & {url.scheme, "all"}:
+        return httpx2.AsyncClient(
+            transport=PushTransport(_KEEP_ALIVE_SECONDS), trust_env=False, follow_redirects=True
+        )
+    return openai.DefaultAioHttpClient(
+        # 0 = no limit, which the worker's own number of jobs sets.
+        limits=httpx2.Limits(max_connections=0, keepalive_expiry=_KEEP_ALIVE_SECONDS),
+        trust_env=True,
+    )
 
 
 def _key(settings: Settings) -> str:

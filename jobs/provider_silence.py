@@ -33,6 +33,8 @@ class SilenceWatch:
         self._deadline = time.monotonic() + seconds
         if self._timer is not None and self._deadline < self._armed_for:
             self.close()
+            if self._task is not None:
+                self._arm()
 
     def close(self) -> None:
         """Stop the timer."""

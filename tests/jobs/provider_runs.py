@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -55,10 +55,33 @@ def settings_for(url: str, first: float = 5.0, token: float = 5.0) -> Settings:
     )
 
 
+@asynccontextmanager
+async def streamed(
+    provider: Provider, request: ModelRequest, *, first_deadline: float
+) -> AsyncIterator[AsyncIterator[Sequence[ModelEvent]]]:
+    """A round as its batches; leaving the block cancels it."""
+    given: asyncio.Queue[Sequence[ModelEvent] | None] = asyncio.Queue()
+    reading = asyncio.create_task(
+        provider.round(request, given.put_nowait, first_deadline=first_deadline)
+    )
+    reading.add_done_callback(lambda _: given.put_nowait(None))
+
+    async def batches() -> AsyncIterator[Sequence[ModelEvent]]:
+        while (batch := await given.get()) is not None:
+            yield batch
+        await reading
+
+    try:
+        yield batches()
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+
+
 async def ask(provider: Provider, request: ModelRequest = ASK) -> list[ModelEvent]:
     """The events of one whole round."""
     events: list[ModelEvent] = []
-    async with provider.stream(request, first_deadline=time.monotonic() + 5) as batches:
+    async with streamed(provider, request, first_deadline=time.monotonic() + 5) as batches:
         async for batch in batches:
             assert batch
             events += batch
@@ -78,7 +101,7 @@ async def run(
         start = asyncio.get_running_loop().time()
         try:
             deadline = time.monotonic() + first
-            async with provider.stream(ASK, first_deadline=deadline) as batches:
+            async with streamed(provider, ASK, first_deadline=deadline) as batches:
                 async for batch in batches:
                     events += batch
                     if given is not None:

@@ -6,10 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from jobs.provider import ModelEvent
 from jobs.provider_silence import ModelSilent, SilenceWatch
-from tests.jobs.provider_runs import ASK, opened, run
-from tests.jobs.raw_model import DONE, END, HEAD, Pause, Repeat, Script, Stall, delta, framed, sse
+from tests.jobs.provider_runs import run
+from tests.jobs.raw_model import DONE, END, HEAD, Pause, Repeat, Stall, delta, framed, sse
 
 NOTHINGS = {
     "silence": Stall(),
@@ -67,24 +66,6 @@ async def test_each_token_gives_the_model_time_again(fields: dict[str, object]) 
     ended = await run((*answer, framed(sse(delta("stop")) + DONE), END), first=0.3, token=0.3)
     assert ended.failure is None
     assert ended.seconds > 0.6
-
-
-async def test_a_slow_reader_is_not_the_models_silence() -> None:
-    release = asyncio.Event()
-    script: Script = (
-        HEAD,
-        framed(sse(delta(content="a"))),
-        framed(sse(delta("stop")) + DONE),
-        Stall(),
-    )
-    async with opened(script, token=0.1) as (_, provider):
-        asyncio.get_running_loop().call_later(0.3, release.set)
-        events: list[ModelEvent] = []
-        async with provider.stream(ASK, first_deadline=time.monotonic() + 0.1) as batches:
-            async for batch in batches:
-                await release.wait()
-                events += batch
-    assert len(events) == 2
 
 
 async def test_a_watch_ends_only_what_is_awaited_in_it() -> None:
