@@ -256,7 +256,6 @@ class PushTransport(httpx2.AsyncBaseTransport):
     def __init__(self, keep_seconds: float) -> None:
         self._keep_seconds = keep_seconds
         self._idle: dict[Origin, list[_Connection]] = {}
-        self._open: set[_Connection] = set()
         self._tls: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -280,7 +279,7 @@ class PushTransport(httpx2.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Drops all connections."""
+        """Drops the connections that wait for a request; a body that is closed drops its own."""
         for kept in self._idle.values():
             for connection in kept:
                 if connection.expiry is not None:
