@@ -36,7 +36,7 @@ class PushedBody(httpx2.AsyncByteStream):
     Both raise httpx2.ReadError where the connection was lost.
     """
 
-    def __init__(self, connection: "_Connection") -> None:
+    def __init__(self, connection: "Connection") -> None:
         self._connection = connection
         self._held: list[bytes] = []
         self._size = 0
@@ -123,10 +123,10 @@ class PushedBody(httpx2.AsyncByteStream):
             self._waiter.set_result(None)
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection, one request at a time; `on_free` is called when it may take the next."""
 
-    def __init__(self, on_free: Callable[["_Connection"], None]) -> None:
+    def __init__(self, on_free: Callable[["Connection"], None]) -> None:
         self._on_free = on_free
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
@@ -135,7 +135,7 @@ class _Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._framed = False
         self._reads = True
-        self.body = PushedBody(self)
+        self._body = PushedBody(self)
         self.expiry: asyncio.TimerHandle | None = None
 
     @property
@@ -143,16 +143,22 @@ class _Connection(asyncio.Protocol):
         """Whether it can't be used any more."""
         return self._transport is None or self._transport.is_closing()
 
-    async def ask(self, request: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """The head of the answer, whose body is `body` then. Raises httpx2.RequestError."""
+    async def ask(self, request: bytes) -> tuple[int, list[tuple[bytes, bytes]], PushedBody]:
+        """The answer: status, headers, and the body that follows. Raises httpx2.RequestError."""
         if self._transport is None:
             raise httpx2.ReadError("the connection was lost")
-        self.body = PushedBody(self)
+        # Its own: an answer that came whole has freed the connection before this task goes on, and
+        # the connection's body may by then be that of another request.
+        body = self._body = PushedBody(self)
         self._parser = httptools.HttpResponseParser(self)
         self._head = asyncio.get_running_loop().create_future()
         self._head_bytes = 0
         self._transport.write(request)
-        return await self._head
+        try:
+            return (*await self._head, body)
+        except BaseException:
+            await body.aclose()
+            raise
 
     def abort(self) -> None:
         """Drops it at once."""
@@ -206,7 +212,7 @@ class _Connection(asyncio.Protocol):
         if self._head is not None and not self._head.done():
             self._head.set_exception(error or httpx2.ReadError("the connection was lost"))
         self._head = None
-        self.body.end(error)
+        self._body.end(error)
         self.abort()
 
     # What the parser calls.
@@ -232,7 +238,7 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, piece: bytes) -> None:
         """Passes a piece of the body on (httptools)."""
-        self.body.receive(piece)
+        self._body.receive(piece)
 
     def on_message_complete(self) -> None:
         """The answer is whole (httptools): the connection may serve the next."""
@@ -240,7 +246,7 @@ class _Connection(asyncio.Protocol):
             return
         assert self._parser is not None
         keep, self._parser = self._parser.should_keep_alive(), None
-        self.body.end()
+        self._body.end()
         if keep:
             self._on_free(self)
         elif self._transport is not None:
@@ -255,7 +261,7 @@ class PushTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, keep_seconds: float) -> None:
         self._keep_seconds = keep_seconds
-        self._idle: dict[Origin, list[_Connection]] = {}
+        self._idle: dict[Origin, list[Connection]] = {}
         self._tls: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -267,12 +273,7 @@ class PushTransport(httpx2.AsyncBaseTransport):
         for name, value in request.headers.raw:
             lines += (name, b": ", value, b"\r\n")
         connection = self._kept(origin) or await self._connect(origin, request)
-        try:
-            status, headers = await connection.ask(b"".join([*lines, b"\r\n", content]))
-        except BaseException:
-            connection.abort()
-            raise
-        body = connection.body
+        status, headers, body = await connection.ask(b"".join([*lines, b"\r\n", content]))
         extensions = {"http_version": b"HTTP/1.1", BODY: body}
         return httpx2.Response(
             status, headers=headers, stream=body, request=request, extensions=extensions
@@ -287,7 +288,7 @@ class PushTransport(httpx2.AsyncBaseTransport):
                 connection.abort()
         self._idle.clear()
 
-    def _kept(self, origin: Origin) -> _Connection | None:
+    def _kept(self, origin: Origin) -> Connection | None:
         kept = self._idle.get(origin, [])
         while kept:
             connection = kept.pop()
@@ -297,7 +298,7 @@ class PushTransport(httpx2.AsyncBaseTransport):
                 return connection
         return None
 
-    def _keep(self, origin: Origin, connection: _Connection) -> None:
+    def _keep(self, origin: Origin, connection: Connection) -> None:
         kept = self._idle.setdefault(origin, [])
         if len(kept) >= IDLE_CONNECTIONS:
             connection.abort()
@@ -306,20 +307,20 @@ class PushTransport(httpx2.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         connection.expiry = loop.call_later(self._keep_seconds, self._drop, origin, connection)
 
-    def _drop(self, origin: Origin, connection: _Connection) -> None:
+    def _drop(self, origin: Origin, connection: Connection) -> None:
         with suppress(ValueError):
             self._idle.get(origin, []).remove(connection)
         connection.abort()
 
-    async def _connect(self, origin: Origin, request: httpx2.Request) -> _Connection:
+    async def _connect(self, origin: Origin, request: httpx2.Request) -> Connection:
         scheme, host, port = origin
         tls = None
         if scheme == "https":
             tls = self._tls = self._tls or httpx2.create_ssl_context()
         seconds = request.extensions.get("timeout", {}).get("connect")
 
-        def connection() -> _Connection:
-            return _Connection(lambda free: self._keep(origin, free))
+        def connection() -> Connection:
+            return Connection(lambda free: self._keep(origin, free))
 
         try:
             async with asyncio.timeout(seconds):
@@ -331,8 +332,8 @@ class PushTransport(httpx2.AsyncBaseTransport):
 
 
 async def _connected(
-    factory: Callable[[], _Connection], host: str, port: int, tls: ssl.SSLContext | None
-) -> _Connection:
+    factory: Callable[[], Connection], host: str, port: int, tls: ssl.SSLContext | None
+) -> Connection:
     loop = asyncio.get_running_loop()
     server_hostname = host if tls is not None else None
     try:

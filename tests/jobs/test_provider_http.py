@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from jobs.provider import _http_client
-from jobs.provider_http import BODY, HELD_BYTES, PushedBody, PushTransport
+from jobs.provider_http import BODY, HELD_BYTES, Connection, PushedBody, PushTransport
 from tests.jobs.raw_model import (
     END,
     HEAD,
@@ -46,6 +46,55 @@ async def pushed(client: httpx2.AsyncClient, url: str) -> list[bytes]:
         body: PushedBody = answer.extensions[BODY]
         await body.push(take)
     return pieces
+
+
+class Wire(asyncio.Transport):
+    """A connection that takes everything, and remembers whether it was dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Takes it."""
+
+    def is_closing(self) -> bool:
+        """Whether it was dropped."""
+        return self.aborted
+
+    def abort(self) -> None:
+        """Drops it."""
+        self.aborted = True
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_an_answer_that_came_whole_is_never_taken_for_that_of_the_next_request(
+    leaves: bool,
+) -> None:
+    free: list[Connection] = []
+    wire, connection = Wire(), Connection(free.append)
+    connection.connection_made(wire)
+    first = asyncio.create_task(connection.ask(b"one"))
+    await asyncio.sleep(0)
+    connection.data_received(b"HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\none")
+    assert free == [connection]
+    # Before whoever asked first has taken a step more, another one asks.
+    second = connection.ask(b"two")
+    assert second.send(None) is not None
+    if leaves:
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    else:
+        status, _, body = await first
+        assert (status, [piece async for piece in body]) == (500, [b"one"])
+        await body.aclose()
+    assert not wire.aborted
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo")
+    with pytest.raises(StopIteration) as answered:
+        second.send(None)
+    status, _, body = answered.value.value
+    assert (status, [piece async for piece in body]) == (200, [b"two"])
 
 
 async def test_interim_answers_are_passed_over_and_bodies_may_end_in_any_way(
