@@ -4,14 +4,13 @@ It stands after its own last turn; one that never had a turn, after those that w
 came.
 """
 
-from sqlalchemy import ColumnElement, bindparam, func, literal_column, or_, select, tuple_
+from sqlalchemy import ColumnElement, bindparam, func, select
 
-from jobs.tables import UNFINISHED, conversations, generations, turns
+from jobs.tables import conversations, generations, turns
 
 _own = turns.alias("own")
 _before = turns.alias("before")
 _after = turns.alias("after")
-_later = generations.alias("later")
 
 
 def _last_position() -> ColumnElement[int]:
@@ -39,26 +38,16 @@ CONVERSATION_OF = (
 
 FOLLOWED = select(
     generations.c.state,
-    or_(
-        select(_after.c.id)
-        .where(
-            _after.c.conversation_id == generations.c.conversation_id,
-            _after.c.position > _last_position(),
-        )
-        .correlate(generations)
-        .exists(),
-        select(_later.c.id)
-        .where(
-            _later.c.conversation_id == generations.c.conversation_id,
-            literal_column(f"later.{UNFINISHED}"),
-            tuple_(_later.c.created_at, _later.c.id)
-            > tuple_(generations.c.created_at, generations.c.id),
-        )
-        .correlate(generations)
-        .exists(),
-    ).label("has_later"),
+    select(_after.c.id)
+    .where(
+        _after.c.conversation_id == generations.c.conversation_id,
+        _after.c.position > _last_position(),
+    )
+    .correlate(generations)
+    .exists()
+    .label("has_later"),
 ).where(generations.c.id == bindparam("id"))
-"""How a generation ended, and whether its conversation went on, or is about to, without it."""
+"""How a generation stands, and whether its conversation has gone on without it."""
 
 FORKED_AT = select(generations.c.conversation_id, _last_position().label("position")).where(
     generations.c.id == bindparam("generation")

@@ -121,7 +121,6 @@ PARAMETERS: dict[str, Any] = {
         (commits._RESOURCE, "id=?"),
         (reads._STREAM_ROWS, "id=?"),
         (branches.CONVERSATION_OF, "id=?"),
-        (branches.FOLLOWED, "ix_generations_line"),
         (branches.FOLLOWED, "conversation_id"),
         (branches.FORKED_AT, "generation_id"),
         (tries._SAME_REQUEST, "ix_generations_owner_created_at"),

@@ -1,6 +1,7 @@
 """A generation may go on from any other: in its conversation, or in one that branches off there."""
 
 import pytest
+from sqlalchemy import text
 
 from jobs.errors import GenerationActive, InvalidRequest, NotFound
 from jobs.generation import Kind, State
@@ -63,12 +64,15 @@ async def test_a_branch_of_a_branch_has_all_that_led_there(acts: Acts) -> None:
 
 async def test_one_without_an_answer_is_followed_by_what_led_there(acts: Acts) -> None:
     a = await said(acts, "a")
-    waiting = await acts.accept(text="b", follows=a.generation.id)
-    later = await acts.accept(
-        text="c", conversation_id=a.generation.conversation_id, on_active="interrupt"
-    )
-    await acts.run(later, outcome("re c"))
-    assert await history(acts, waiting) == (("a", "re a"),)
+    conversation = a.generation.conversation_id
+    unanswered = await acts.accept(text="b", follows=a.generation.id)
+    never_began = await acts.accept(text="c", conversation_id=conversation, on_active="queue")
+    later = await acts.accept(text="d", conversation_id=conversation, on_active="interrupt")
+    # The database's clock counts milliseconds, and all this took less.
+    await acts.db.write_one(text("UPDATE turns SET created_at = created_at + 9 WHERE text = 'd'"))
+    await acts.run(later, outcome("re d"))
+    for one in (unanswered, never_began):
+        assert await history(acts, one) == (("a", "re a"),)
 
 
 async def test_one_that_runs_can_not_be_followed_yet(acts: Acts) -> None:
