@@ -32,8 +32,9 @@ async def generations(place: Place) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("named", [{"background": True}, {"background": False}])
-@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize(
+    ("tries", "named"), [(1, {"background": False}), (2, {"background": True})]
+)
 async def test_an_answer_that_was_lost_is_given_again(
     place: Place, named: dict[str, Any], tries: int
 ) -> None:
