@@ -80,14 +80,24 @@ class Place:
 
 @asynccontextmanager
 async def open_place(
-    redis_url: str, database_url: str, directory: Path, **changed: Any
+    redis_url: str,
+    database_url: str,
+    directory: Path,
+    *,
+    origins: tuple[str, ...] = (),
+    **changed: Any,
 ) -> AsyncIterator[Place]:
     """A place until the block ends; its workers are hired by whoever needs them.
 
-    `changed` are settings by field name.
+    `origins` are those whose pages are let in, `changed` settings of the jobs by field name.
     """
     async with at_work(redis_url, database_url, directory, **changed) as work:
-        settings = RelaySettings(jobs=work.settings, relay_auth="off", relay_owner_streams=0)
+        settings = RelaySettings(
+            jobs=work.settings,
+            relay_auth="off",
+            relay_owner_streams=0,
+            relay_allowed_origins=",".join(origins),
+        )
         cutter = Cutter(create_app(settings))
         async with (
             live_server(cutter) as url,

@@ -28,6 +28,11 @@ def test_the_lock_has_a_digest_of_every_package_and_no_address() -> None:
         assert "resolved" not in package, name
 
 
+def test_the_example_page_is_for_the_versions_that_are_tried() -> None:
+    package = json.loads((ROOT / "examples/use-chat/package.json").read_text())
+    assert package["dependencies"].items() <= wanted().items()
+
+
 def test_the_docs_table_names_the_versions_that_are_tried() -> None:
     rows = re.findall(
         r"^\| `([^`\n]+)`[^|\n]* \(npm\) \| ([^|\n]+) \|",

@@ -16,6 +16,14 @@ from tests.services.waiting import until
 EXEC_BOUND = Path(__file__).with_name("exec_bound.py")
 
 
+def bound(
+    *argv: str, user: str | None = None, death_signal: signal.Signals = signal.SIGKILL
+) -> list[str]:
+    """The same program, its life bound to this process; as in Child."""
+    launcher = [sys.executable, "-I", "-S", str(EXEC_BOUND)]
+    return [*launcher, str(int(death_signal)), str(os.getpid()), user or "-", *argv]
+
+
 class Child:
     """A running program, with its output in a file and its life in the test's hands.
 
@@ -41,10 +49,9 @@ class Child:
             raise RuntimeError("start a child from the main thread: it dies with its thread")
         self.argv = [os.fspath(word) for word in argv]
         self.output = output
-        bound = [sys.executable, "-I", "-S", str(EXEC_BOUND)]
         with output.open("ab") as sink:
             self._process = subprocess.Popen(
-                [*bound, str(int(death_signal)), str(os.getpid()), user or "-", *self.argv],
+                bound(*self.argv, user=user, death_signal=death_signal),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

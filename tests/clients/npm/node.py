@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-import os
-import signal
-import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
 
-from tests.services.child import EXEC_BOUND
+from tests.services.child import bound
 
 HERE = Path(__file__).parent
 WITHIN = 50.0
@@ -30,9 +27,8 @@ async def drive(node: Path, driver: str, wanted: Any, *, within: float = WITHIN)
 
     Raises DriverFailed.
     """
-    bound = [sys.executable, "-I", "-S", str(EXEC_BOUND), str(int(signal.SIGKILL))]
     process = await asyncio.create_subprocess_exec(
-        *bound, str(os.getpid()), "-", str(node), str(HERE / driver),
+        *bound(str(node), str(HERE / driver)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
