@@ -67,9 +67,9 @@ async def test_a_live_run_cut_anywhere_is_rejected_and_then_attached_whole(
     place: Place, node: Path
 ) -> None:
     await place.work.hire()
-    plans = [place.plan(cut) for cut in everywhere(range(16))]
+    plans = [place.plan(cut) for cut in everywhere(range(12))]
     pages = [
-        page(place, plan.path, "demo-echo-pace-60", say(), attach(), path=plan.path)
+        page(place, plan.path, "demo-echo-pace-25", say(), attach(), path=plan.path)
         for plan in plans
     ]
     for plan, (cut, attached) in zip(plans, await run(node, *pages), strict=True):

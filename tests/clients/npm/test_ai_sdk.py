@@ -62,9 +62,9 @@ async def test_a_live_answer_cut_anywhere_is_an_error_and_then_resumed_whole(
     place: Place, node: Path
 ) -> None:
     await place.work.hire()
-    plans = [place.plan(cut) for cut in everywhere(range(16))]
+    plans = [place.plan(cut) for cut in everywhere(range(12))]
     tabs = [
-        tab(place, plan.path, "demo-echo-pace-60", send(), RESUME, path=plan.path) for plan in plans
+        tab(place, plan.path, "demo-echo-pace-25", send(), RESUME, path=plan.path) for plan in plans
     ]
     for plan, (cut, resumed) in zip(plans, await chat(node, *tabs), strict=True):
         assert plan.made == 1

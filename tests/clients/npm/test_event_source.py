@@ -16,7 +16,7 @@ from tests.services import eventually
 
 STANDARD = ("eventsource", "undici")
 LIBRARIES = (*STANDARD, "fetch-event-source")
-CUTS = 20
+CUTS = 16
 
 
 async def follow(
@@ -41,7 +41,7 @@ def cursors(plan: Plan) -> list[str | None]:
 async def test_a_stream_cut_between_any_two_events_is_heard_whole_and_once(
     place: Place, node: Path, library: str
 ) -> None:
-    generation_id = await place.persona(json.dumps(DICTATED), "demo-dictated-pace-40")
+    generation_id = await place.persona(json.dumps(DICTATED), "demo-dictated-pace-20")
     plans = [place.plan(Cut(number)) for number in range(CUTS)]
     readers = await follow(place, node, library, generation_id, plans)
     whole = await place.told(generation_id)
@@ -59,7 +59,7 @@ async def test_a_stream_cut_between_any_two_events_is_heard_whole_and_once(
 async def test_a_stream_cut_inside_any_event_is_heard_whole_and_once(
     place: Place, node: Path, library: str
 ) -> None:
-    generation_id = await place.chat(SAID, "demo-echo-pace-40")
+    generation_id = await place.chat(SAID, "demo-echo-pace-20")
     plans = [place.plan(Cut(number, inside=True)) for number in range(CUTS)]
     readers = await follow(place, node, library, generation_id, plans)
     whole = await place.told(generation_id)
@@ -72,7 +72,7 @@ async def test_a_stream_cut_inside_any_event_is_heard_whole_and_once(
 async def test_fetch_event_source_skips_an_event_cut_in_two_and_the_end_betrays_it(
     place: Place, node: Path
 ) -> None:
-    generation_id = await place.chat(SAID, "demo-echo-pace-40")
+    generation_id = await place.chat(SAID, "demo-echo-pace-20")
     plans = [place.plan(Cut(number, inside=True)) for number in range(4, CUTS)]
     readers = await follow(place, node, "fetch-event-source", generation_id, plans)
     for plan, reader in zip(plans, readers, strict=True):
