@@ -39,6 +39,8 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     on from: in the same conversation if that one is its newest, else in a new one that begins with
     all that led there. `asked` is what the answers of another protocol repeat of the request, its
     `protocol` among it. `traceparent` is where the request stands in a trace, in W3C's form.
+    One that `replaces` the newest answer of its thread's chat goes on from what was said before
+    that, in a conversation that branches off there.
     """
 
     owner: str
@@ -50,6 +52,7 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     persona_id: str | None = None
     name: str | None = None
     thread: Thread | None = None
+    replaces: bool = False
     on_active: OnActive = "reject"
     idempotency_key: str | None = None
     idempotency_hash: str | None = None

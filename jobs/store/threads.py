@@ -1,18 +1,19 @@
 """Threads: conversations under the names that clients of other protocols give them.
 
 A name is its owner's and its protocol's. The first request under it makes the conversation; later
-ones go on there, whatever they claim was said before.
+ones go on there, whatever they claim was said before. One that replaces the newest answer takes
+the thread to a conversation that branches off before it.
 """
 
 import msgspec
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
-from jobs.generation import Generation, Kind
+from jobs.generation import Generation, Kind, State
 from jobs.store.requests import NewGeneration, Thread
 from jobs.store.rows import IS_UNFINISHED, SELECT_RESOURCE, generation_of
-from jobs.tables import conversations, generations, threads
+from jobs.tables import conversations, generations, threads, turns
 
 
 class ThreadNow(msgspec.Struct, frozen=True):
@@ -30,8 +31,30 @@ _MINE = (
     threads.c.protocol == bindparam("named_by"),
     threads.c.key == bindparam("named"),
 )
-_PLACE = select(conversations.c.id, conversations.c.persona_id).where(
-    conversations.c.id == select(threads.c.conversation_id).where(*_MINE).scalar_subquery()
+_PLACE = (
+    select(
+        conversations.c.id,
+        conversations.c.persona_id,
+        conversations.c.forked_from,
+        threads.c.generation_id,
+    )
+    .select_from(threads.join(conversations))
+    .where(*_MINE)
+)
+_NO_TURN_YET = 2**31 - 1
+_since = turns.alias("since")
+_BEFORE = (
+    select(generations.c.id, generations.c.state)
+    .select_from(turns.join(generations, generations.c.id == turns.c.generation_id))
+    .where(
+        turns.c.conversation_id == bindparam("conversation"),
+        turns.c.position
+        < select(func.coalesce(func.min(_since.c.position), _NO_TURN_YET))
+        .where(_since.c.generation_id == bindparam("generation"))
+        .scalar_subquery(),
+    )
+    .order_by(turns.c.position.desc())
+    .limit(1)
 )
 _ADD = insert(threads).values(
     owner=bindparam("whose"),
@@ -45,6 +68,11 @@ _GO_ON = (
     update(threads)
     .where(*_MINE, threads.c.conversation_id == bindparam("conversation"))
     .values(generation_id=bindparam("generation"))
+)
+_BRANCH_OFF = (
+    update(threads)
+    .where(*_MINE)
+    .values(conversation_id=bindparam("conversation"), generation_id=bindparam("generation"))
 )
 _NEWEST = SELECT_RESOURCE.add_columns(
     (
@@ -66,16 +94,30 @@ _UNFINISHED = (
 async def in_thread(connection: AsyncConnection, new: NewGeneration) -> NewGeneration:
     """The request where its thread is: a `refine` of its persona, or a `chat` in its conversation.
 
-    Unchanged when the thread is yet to be made. A thread never moves, so nothing is locked.
+    Unchanged when the thread is yet to be made. Nothing is locked: `enter_thread` meets whoever
+    made it or took it elsewhere meanwhile.
     """
     assert new.thread is not None
     row = (await connection.execute(_PLACE, _names(new.owner, new.thread))).first()
     if row is None:
         return new
+    if new.replaces and row.persona_id is None and row.generation_id is not None:
+        place = {"conversation": row.id, "generation": row.generation_id}
+        before = (await connection.execute(_BEFORE, place)).first()
+        # What is still being answered can't be gone on from; the request waits for it in line.
+        if before is None or State(before.state).terminal:
+            return msgspec.structs.replace(
+                new,
+                kind=Kind.CHAT,
+                conversation_id=None,
+                follows=row.forked_from if before is None else before.id,
+                name=None,
+            )
     return msgspec.structs.replace(
         new,
         kind=Kind.CHAT if row.persona_id is None else Kind.REFINE,
         conversation_id=row.id,
+        follows=None,
         persona_id=row.persona_id,
         name=None,
     )
@@ -94,7 +136,8 @@ async def enter_thread(
         "conversation": conversation_id,
         "generation": generation_id,
     }
-    went_on = await connection.execute(_GO_ON, values)
+    branches = new.replaces and new.conversation_id is None
+    went_on = await connection.execute(_BRANCH_OFF if branches else _GO_ON, values)
     if went_on.rowcount == 0:
         await connection.execute(_ADD, values)
 

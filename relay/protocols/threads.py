@@ -48,9 +48,12 @@ async def begin(
     *,
     key: str | None,
     restartable: bool,
+    replaces: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The stream of the thread's next generation; it waits in line while another one is active.
+
+    One that `replaces` the newest answer is answered as if that had never been.
 
     `key` is what the client's protocol makes the request known by, if anything. Nothing is stored
     where this raises, OutcomeUnknown apart.
@@ -64,6 +67,7 @@ async def begin(
         persona_id=body_id(wish.persona_id),
         name=wish.name if kind is Kind.GENERATE else None,
         thread=thread,
+        replaces=replaces,
         on_active="queue",
         idempotency_key=key,
         restartable=restartable,

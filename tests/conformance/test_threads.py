@@ -7,6 +7,7 @@ import pytest
 
 from jobs.errors import InvalidRequest, NotFound, OverBudget
 from jobs.generation import Kind, State
+from jobs.store.context import read_context
 from jobs.store.intake import Accepted, Budget
 from jobs.store.personas import delete_persona
 from jobs.store.requests import Thread
@@ -99,6 +100,57 @@ async def test_the_newest_request_counts_and_is_recent_until_so_long_after_its_e
         assert now is not None
         assert (now.generation.state, now.recent) == (State.COMPLETED, recent)
         await acts.elapse(61)
+
+
+async def shown(acts: Acts, asked: Accepted) -> tuple[tuple[str, str], ...]:
+    """The history that its model sees."""
+    claimed = await acts.claimed(asked.generation.id)
+    context = await read_context(acts.db, claimed, history_characters=1000)
+    await acts.commit(claimed, outcome(f"to {asked.generation.input}"))
+    return context.history
+
+
+async def test_a_replaced_answer_is_not_shown_to_the_model_nor_gone_on_from(acts: Acts) -> None:
+    await shown(acts, await ask(acts, text="one"))
+    await shown(acts, await ask(acts, text="two"))
+    again = await ask(acts, text="two", replaces=True)
+    for last in (False, True):
+        assert again.starts
+        assert await shown(acts, again) == (("one", "to one"),)
+        now = await read_thread(acts.db, "ann", MINE)
+        assert now is not None
+        assert now.generation.id == again.generation.id
+        again = again if last else await ask(acts, text="two", replaces=True)
+    third = await ask(acts, text="three")
+    assert third.generation.conversation_id == again.generation.conversation_id
+    assert await shown(acts, third) == (("one", "to one"), ("two", "to two"))
+
+
+async def test_a_chats_first_answer_is_replaced_in_a_conversation_of_its_own(acts: Acts) -> None:
+    first = await ask(acts, text="one", replaces=True)
+    await shown(acts, first)
+    again = await ask(acts, text="one", replaces=True)
+    assert again.generation.conversation_id != first.generation.conversation_id
+    assert await shown(acts, again) == ()
+    assert await shown(acts, await ask(acts, text="two")) == (("one", "to one"),)
+
+
+async def test_a_personas_answer_is_not_replaced_but_refined(acts: Acts) -> None:
+    made = await ask(acts, kind=Kind.GENERATE)
+    await acts.run(made, outcome(change=change({"persona.md": "one"})))
+    again = await ask(acts, replaces=True)
+    assert again.generation.conversation_id == made.generation.conversation_id
+    assert again.generation.kind is Kind.REFINE
+
+
+async def test_what_replaces_an_answer_to_one_that_is_still_given_waits_for_it(acts: Acts) -> None:
+    first = await ask(acts, text="one")
+    second = await ask(acts, text="two")
+    again = await ask(acts, text="two", replaces=True)
+    assert again.generation.conversation_id == first.generation.conversation_id
+    assert not again.starts
+    unfinished = await unfinished_in_thread(acts.db, "ann", MINE)
+    assert unfinished == tuple(one.generation.id for one in (again, second, first))
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\x00b", "\ud800"])

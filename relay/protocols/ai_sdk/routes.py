@@ -26,15 +26,26 @@ async def send(call: Call) -> Response:
     asked = (await read_body(call.request, SendMessages)).value
     newest = asked.newest()
     said = said_in(newest)
+    thread = Thread(PROTOCOL, asked.id)
     regenerates = asked.trigger == "regenerate-message"
+    replaced: tuple[str, ...] = ()
+    if regenerates:
+        replaced = await unfinished_in_thread(call.services.db, call.access.owner, thread)
+
+    async def tell(generation: Generation, begun_before: bool) -> Chunks:
+        # Nobody waits any more for what is replaced; it was not given up before this was stored.
+        await _cancel(call, replaced)
+        return Chunks(generation)
+
     return await begin(
         call,
-        Thread(PROTOCOL, asked.id),
+        thread,
         said,
         asked.wish,
-        _tell,
+        tell,
         key=None if regenerates else _key(asked.id, newest, said),
         restartable=True,
+        replaces=regenerates,
         headers=HEADERS,
     )
 
@@ -61,10 +72,8 @@ async def stop(call: Call) -> Response:
     """Cancels what runs or waits in the chat; also right where nothing does."""
     services, owner = call.services, call.access.owner
     thread = Thread(PROTOCOL, call.request.path_params["id"])
-    # Newest first, so that none of those that wait is started by the end of the one before.
-    for generation_id in await unfinished_in_thread(services.db, owner, thread):
-        outcome = await request_cancel(services.db, owner, generation_id)
-        await announce_cancel(services, owner, outcome)
+    # They come newest first, so that none that waits is started by the end of the one before.
+    await _cancel(call, await unfinished_in_thread(services.db, owner, thread))
     return json_answer({"success": True})
 
 
@@ -73,8 +82,11 @@ def plain_refusal(refusal: Refusal, request_id: str) -> Response:
     return PlainTextResponse(refusal.detail, refusal.status, refusal.headers)
 
 
-async def _tell(generation: Generation, begun_before: bool) -> Chunks:
-    return Chunks(generation)
+async def _cancel(call: Call, generation_ids: tuple[str, ...]) -> None:
+    services, owner = call.services, call.access.owner
+    for generation_id in generation_ids:
+        outcome = await request_cancel(services.db, owner, generation_id)
+        await announce_cancel(services, owner, outcome)
 
 
 def _key(chat_id: str, message: Message, said: str) -> str | None:

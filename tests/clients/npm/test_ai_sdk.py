@@ -160,11 +160,16 @@ async def test_a_stop_keeps_the_text_so_far_and_ends_every_tab(place: Place, nod
 
 async def test_an_answer_is_regenerated_in_its_place(place: Place, node: Path) -> None:
     await place.work.hire()
-    steps = (send("one"), {"act": "regenerate"})
-    [[first, second]] = await chat(node, tab(place, "r", "demo-fast-echo", *steps))
-    [before], [after] = answers(first), answers(second)
-    assert text_in(before) == text_in(after) == "one"
+    steps = (send("one"), send("two"), {"act": "regenerate"}, send("three"))
+    [shown] = await chat(node, tab(place, "r", "demo-fast-echo", *steps))
+    [_, before], [_, after], [*_, last] = (answers(step) for step in shown[1:])
+    assert text_in(before) == text_in(after) == "two"
     assert before["id"] != after["id"]
+    assert text_in(last) == "three"
+    # Neither the answer that was replaced nor its question twice was shown to the model.
+    asked = (await place.work.requests())[-1]["messages"]
+    said = [one["content"] for one in asked if one["role"] in ("user", "assistant")]
+    assert said == ["one", "one", "two", "two", "three"]
 
 
 async def test_a_message_that_is_sent_twice_is_answered_once(place: Place, node: Path) -> None:
