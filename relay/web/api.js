@@ -21,6 +21,8 @@ export class ApiError extends Error {
     this.status = status;
     this.code = code;
     this.problem = problem;
+    /** Seconds after which it may be tried again; 0 when nothing is known. */
+    this.retryAfter = 0;
   }
 }
 
@@ -92,14 +94,10 @@ async function refusal(answer) {
     // A proxy's own page: the status says what there is to say.
   }
   const { code = `http_${answer.status}`, detail, title } = /** @type {any} */ (problem);
-  const after = Number(answer.headers.get("retry-after"));
-  const hint = answer.status === 429 && after > 0 ? ` Try again in ${after} s.` : "";
-  return new ApiError(
-    answer.status,
-    code,
-    (detail || title || `The server answered ${answer.status}.`) + hint,
-    problem,
-  );
+  const message = detail || title || `The server answered ${answer.status}.`;
+  const refused = new ApiError(answer.status, code, message, problem);
+  refused.retryAfter = Number(answer.headers.get("retry-after")) || 0;
+  return refused;
 }
 
 function pause(/** @type {number} */ milliseconds, /** @type {AbortSignal | undefined} */ signal) {
@@ -131,6 +129,10 @@ export const chats = (/** @type {AbortSignal} */ signal) =>
 
 export const persona = (/** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
   json(call("GET", `v1/personas/${segment(id)}`, { signal }));
+
+/** Its newest versions, with their files and skills. */
+export const versions = (/** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
+  json(call("GET", `v1/personas/${segment(id)}/versions?limit=100`, { signal }));
 
 export const conversation = (/** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
   json(call("GET", `v1/conversations/${segment(id)}`, { signal }));

@@ -15,6 +15,7 @@ import { heading } from "./views/heading.js";
 import { inspector } from "./views/inspector.js";
 import { newPersona } from "./views/new_persona.js";
 import { sidebar } from "./views/sidebar.js";
+import { timelineView } from "./views/timeline.js";
 
 const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const main = byId("main");
@@ -31,11 +32,18 @@ function showModel() {
   const banner = /** @type {HTMLElement} */ (document.querySelector(".model"));
   const name = meta("relay-model");
   if (meta("relay-demo") === "true") {
-    setText(banner, "Scripted demo: no language model writes here");
-    banner.title = name;
+    setText(banner.children[0], "Scripted demo: no language model writes here");
+    setText(
+      banner.children[1],
+      "Demo: the words, which a script makes. Real: all else. The queue, the worker, the database, the log, the stream to this page, and every failure of them that you care to try.",
+    );
     banner.classList.add("is-demo");
-  } else if (name && !name.startsWith("{{")) setText(banner, name);
-  banner.hidden = banner.textContent === "";
+    banner.hidden = false;
+  } else if (name && !name.startsWith("{{")) {
+    setText(banner.children[0], name);
+    setText(banner.children[1], "Everything here is real, the model too.");
+    banner.hidden = false;
+  }
 }
 
 function showPane(/** @type {string} */ name) {
@@ -70,6 +78,10 @@ const talk = conversationView({
   },
 });
 const box = composer({ onSend: send, onStop: stop });
+const line = timelineView();
+const offline = byId("offline");
+/** Other tabs of this page: what begins or ends in one of them is shown in all. */
+const tabs = new BroadcastChannel(`page ${api.root}`);
 const trouble = element("p", {
   class: "trouble banner",
   role: "alert",
@@ -133,8 +145,11 @@ function draw() {
   const active = Boolean(live && !live.shown.generation);
   title.update(known);
   const hint = known.loaded ? "Say something to begin." : known.error ? "" : "Loading…";
+  main.toggleAttribute("data-loading", !known.loaded && !known.error);
   talk.update(transcript(known), known, hint);
   files.update(place);
+  line.update(place.timeline(), Date.now());
+  if (live) list.note(live.generation.conversation_id, live.shown.state);
   const prompt = active
     ? "Add something for after this"
     : known.persona
@@ -147,8 +162,14 @@ function draw() {
 }
 
 function told(/** @type {string} */ what, /** @type {any} */ generation) {
-  if (what === "started") announce("Writing begins.");
+  if (what === "started") {
+    announce("Writing begins.");
+    tabs.postMessage(generation.conversation_id);
+  }
+  if (what === "lost") announce("The worker was lost. Another one takes over.");
+  if (what === "reset") announce("Writing begins anew.");
   if (what === "ended") {
+    tabs.postMessage(generation.conversation_id);
     const words = {
       completed: "The answer is complete.",
       cancelled: "Stopped.",
@@ -180,7 +201,7 @@ function open() {
   list.show(id);
   if ((kind === "personas" || kind === "chat") && id) {
     place = openPlace(kind === "personas" ? { personaId: id } : { conversationId: id }, told);
-    main.replaceChildren(trouble, title.node, talk.node, box.node);
+    main.replaceChildren(trouble, title.node, talk.node, line.node, box.node);
     talk.follow();
     draw();
   } else if (kind === "chat") {
@@ -227,5 +248,20 @@ document.querySelector(".skip")?.addEventListener("click", (event) => {
   main.focus();
 });
 window.addEventListener("hashchange", open);
+tabs.addEventListener("message", ({ data }) => {
+  void list.load();
+  if (data && data === place?.known.conversation?.id) void place?.refresh();
+});
+for (const type of ["online", "offline"]) {
+  window.addEventListener(type, () => {
+    offline.hidden = navigator.onLine;
+    drawSoon();
+  });
+}
+offline.hidden = navigator.onLine;
+// Times pass while nothing comes.
+setInterval(() => {
+  if (place?.known.live && !document.hidden) drawSoon();
+}, 250);
 showModel();
 open();

@@ -8,8 +8,14 @@
 import * as api from "./api.js";
 import { follow } from "./relay.js";
 import { apply, nothing } from "./shown.js";
+import { beginTimeline, noteConnection, noteEvent, pastTimeline } from "./timeline.js";
 
 const READ_AGAIN_MS = 3000;
+/** @type {Record<string, string>} */
+const REFUSED = {
+  unauthorized: "A valid token is needed to follow what is written.",
+  gone: "It is not there any more.",
+};
 /** How many ended generations are asked for, beside their turns. */
 const EXPLAINED = 12;
 
@@ -17,18 +23,19 @@ const EXPLAINED = 12;
  * @typedef {object} Live
  * @property {any} generation
  * @property {import("./shown.js").Shown} shown
+ * @property {import("./timeline.js").Timeline} timeline
  * @property {import("./relay.js").Connection} connection
  * @property {boolean} stopping
  */
 
 /**
  * @param {{personaId?: string, conversationId?: string}} where
- * @param {(what: "change" | "started" | "ended" | "unauthorized", generation?: any) => void} tell
+ * @param {(what: "change" | "started" | "reset" | "lost" | "ended" | "unauthorized", generation?: any) => void} tell
  */
 export function openPlace(where, tell) {
   const abort = new AbortController();
   const { signal } = abort;
-  /** @type {{persona: any, conversation: any, live: Live | null, sending: {text: string} | null, generations: Map<string, any>, seen: Map<string, any>, error: any, loaded: boolean}} */
+  /** @type {{persona: any, conversation: any, live: Live | null, sending: {text: string} | null, generations: Map<string, any>, seen: Map<string, any>, timelines: Map<string, any>, versions: any[], error: any, loaded: boolean}} */
   const known = {
     persona: null,
     conversation: null,
@@ -36,6 +43,8 @@ export function openPlace(where, tell) {
     sending: null,
     generations: new Map(),
     seen: new Map(),
+    timelines: new Map(),
+    versions: [],
     error: null,
     loaded: false,
   };
@@ -56,7 +65,12 @@ export function openPlace(where, tell) {
         // What ended between the two reads is not active any more, and made a version that the
         // first one did not show: nothing would tell of it later.
         if (persona) persona = await api.persona(persona.id, signal);
-        Object.assign(known, { persona, conversation, loaded: true, error: null });
+        const newest = known.versions[0]?.version ?? 0;
+        const versions =
+          persona && persona.version > newest
+            ? (await api.versions(persona.id, signal)).data
+            : known.versions;
+        Object.assign(known, { persona, conversation, versions, loaded: true, error: null });
         return true;
       } catch (error) {
         if (signal.aborted) return false;
@@ -104,8 +118,10 @@ export function openPlace(where, tell) {
           turn.generation_id === id && turn.role === "assistant" && !turn.partial,
       );
     // A whole answer of a plain chat has nothing more to tell.
+    const newest = turns.at(-1)?.generation_id;
+    const wanted = (/** @type {string} */ id) => where.personaId || id === newest || !whole(id);
     const ids = [...ended]
-      .filter((id) => id && !known.generations.has(id) && (where.personaId || !whole(id)))
+      .filter((id) => id && !known.generations.has(id) && wanted(id))
       .slice(-EXPLAINED);
     await Promise.all(
       ids.map(async (id) => {
@@ -126,19 +142,29 @@ export function openPlace(where, tell) {
     const live = {
       generation,
       shown: nothing(generation),
-      connection: /** @type {any} */ ("connecting"),
+      timeline: beginTimeline(generation, Date.now()),
+      connection: /** @type {import("./relay.js").Connection} */ ("connecting"),
       stopping: false,
     };
     known.live = live;
     const mine = follow(generation.id, {
       root: api.root,
       token: api.token,
+      keep: {
+        save: () => ({ shown: live.shown, timeline: live.timeline }),
+        load: (kept) => Object.assign(live, kept),
+      },
       onEvent(event) {
+        const { worker } = live.shown;
         live.shown = apply(live.shown, event);
+        live.timeline = noteEvent(live.timeline, event, Date.now());
+        if (event.type === "reset") tell("reset");
+        if (live.shown.worker === "lost" && worker !== "lost") tell("lost");
         change();
       },
       onConnection(connection) {
         live.connection = connection;
+        live.timeline = noteConnection(live.timeline, connection, Date.now());
         change();
       },
     });
@@ -148,9 +174,13 @@ export function openPlace(where, tell) {
       async (final) => {
         if (signal.aborted || reader !== mine) return;
         // A 204 ends the following without the terminal event: the resource says the same.
-        if (!live.shown.generation)
-          live.shown = apply(live.shown, { type: final.state, data: { generation: final } });
+        if (!live.shown.generation) {
+          const told = { type: final.state, data: { generation: final } };
+          live.shown = apply(live.shown, told);
+          live.timeline = noteEvent(live.timeline, told, Date.now());
+        }
         known.seen.set(final.id, live.shown);
+        known.timelines.set(final.id, live.timeline);
         for (const file of live.shown.files) {
           if (file.whole && file.sha256) keep(file.path, file.sha256, file.text);
         }
@@ -168,11 +198,23 @@ export function openPlace(where, tell) {
         if (error.code === "unauthorized") tell("unauthorized");
         if (error.code === "gone") await refresh();
         else {
-          known.error = error;
+          known.error = new Error(REFUSED[error.code] ?? "What is written can't be shown.");
           change();
         }
       },
     );
+  }
+
+  /** The timeline of what is followed, or else of the newest that ended. */
+  function timeline() {
+    if (known.live) return known.live.timeline;
+    const id = known.conversation?.turns.at(-1)?.generation_id;
+    const ended = [...known.generations.values()].filter(({ state }) => state !== "completed");
+    const newest = ended.reduce((last, { id: other }) => (other > last ? other : last), id ?? "");
+    const own = known.timelines.get(newest);
+    if (own || !known.generations.has(newest)) return own ?? null;
+    known.timelines.set(newest, pastTimeline(known.generations.get(newest)));
+    return known.timelines.get(newest);
   }
 
   /** Sends an input; behind an active generation it waits for its turn. Throws what the API refuses. */
@@ -224,12 +266,16 @@ export function openPlace(where, tell) {
     change();
   }
 
-  /** A committed file's text, or null while it is fetched; a change is told when it is there. */
-  function content(/** @type {string} */ path, /** @type {string} */ sha256) {
+  /** A committed file's text at a version that has it; a change is told when it is there. */
+  function content(
+    /** @type {string} */ path,
+    /** @type {string} */ sha256,
+    /** @type {number} */ version = known.persona.version,
+  ) {
     const key = `${path}\0${sha256}`;
     const kept = contents.get(key);
     if (kept) return kept;
-    const { id, version } = known.persona;
+    const { id } = known.persona;
     const loading = { state: /** @type {const} */ ("loading"), text: "" };
     contents.set(key, loading);
     api
@@ -270,6 +316,7 @@ export function openPlace(where, tell) {
     send,
     stop,
     withdraw,
+    timeline,
     content,
     again,
     close() {

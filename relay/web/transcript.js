@@ -135,13 +135,14 @@ export function activity(
   const { shown, connection, stopping } = live;
   if (shown.generation) return "";
   if (stopping) return "Stopping…";
+  if (connection === "offline") return "Offline. It goes on without you.";
   if (connection === "waiting") return "Connection lost. Reconnecting…";
   if (shown.worker === "lost") return "The worker was lost. Another one takes over…";
   if (shown.state === "queued") {
     return shown.worker === "none" ? "Waiting: no worker is running yet." : "Queued…";
   }
   if (shown.silentSeconds >= 15)
-    return `The model has been silent for ${Math.round(shown.silentSeconds)} s…`;
+    return `The model has been silent for ${Math.round(shown.silentSeconds)} s; its worker is alive…`;
   if (shown.writing) return `Writing ${shown.writing}…`;
   if (shown.reset) return "Begun anew…";
   return shown.text ? "Writing…" : "Thinking…";

@@ -39,7 +39,7 @@ async def test_a_persona_is_made_while_its_text_files_and_skills_appear(visit: V
 
 
 async def test_the_answer_appears_token_by_token_and_never_shrinks(visit: Visit) -> None:
-    await visit.open("#/chat", "demo-tokens-60-100")
+    await visit.open("#/chat", "demo-tokens-60-30")
     await visit.watch()
     await visit.say("Count for me")
     await visit.quiet()

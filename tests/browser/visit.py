@@ -1,12 +1,14 @@
 """A visitor of the page: what a person does with it, and what the API says of the same thing."""
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 from playwright.async_api import ConsoleMessage, Locator, Page, Request, expect
 
+ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "browser"
 LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 
 
@@ -109,6 +111,19 @@ class Visit:
             answer = await client.get(path)
         return answer.raise_for_status()
 
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """POST to the API; fails on a refusal."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=30) as client:
+            answer = await client.post(path, json=body)
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    async def keep_screenshot(self, name: str) -> Path:
+        """Keep the page as it looks now among the run's artefacts."""
+        path = ARTIFACTS / f"{name}.png"
+        await self.page.screenshot(path=path)
+        return path
+
     async def conversation(self) -> dict[str, Any]:
         """The conversation that the page shows, as the API gives it."""
         kind, ident = self.page.url.partition("#/")[2].split("/")
@@ -127,6 +142,12 @@ class Visit:
         """A committed file of that persona."""
         ident = self.page.url.rpartition("/")[2]
         return (await self.api(f"/v1/personas/{ident}/files/{quote(path)}")).text
+
+    async def generation(self) -> dict[str, Any]:
+        """The generation of the newest turn, as the API gives it."""
+        turn = (await self.conversation())["turns"][-1]
+        found: dict[str, Any] = (await self.api(f"/v1/generations/{turn['generation_id']}")).json()
+        return found
 
     async def committed_answer(self) -> dict[str, Any]:
         """The newest assistant turn that is stored."""

@@ -3,6 +3,7 @@
  */
 
 import { element, icon, setText } from "../element.js";
+import { refusal } from "./refusal.js";
 
 /**
  * @param {object} hooks
@@ -16,12 +17,7 @@ export function composer({ onSend, onStop }) {
     "aria-label": "Message",
     data: { testid: "composer" },
   });
-  const trouble = element("p", {
-    class: "trouble",
-    role: "alert",
-    hidden: true,
-    data: { testid: "composer-error" },
-  });
+  const trouble = refusal("composer-error", () => fit());
   const stop = element(
     "button",
     {
@@ -46,7 +42,7 @@ export function composer({ onSend, onStop }) {
   const form = element(
     "form",
     { class: "composer" },
-    trouble,
+    trouble.node,
     element(
       "div",
       { class: "composer-box" },
@@ -60,28 +56,23 @@ export function composer({ onSend, onStop }) {
   const fit = () => {
     box.style.height = "auto";
     box.style.height = `${Math.min(box.scrollHeight, 220)}px`;
-    sendButton.disabled = sending || box.value.trim() === "";
+    sendButton.disabled = sending || trouble.waits() || box.value.trim() === "";
     // Beside Stop, Send is there only for who has something to add.
     sendButton.hidden = active && box.value.trim() === "";
-  };
-  const complain = (/** @type {string} */ message) => {
-    trouble.hidden = message === "";
-    setText(trouble, message);
   };
 
   async function submit() {
     const text = box.value.trim();
-    if (text === "" || sending) return;
+    if (text === "" || sending || trouble.waits()) return;
     sending = true;
     const typed = box.value;
     box.value = "";
-    complain("");
-    fit();
+    trouble.clear();
     try {
       await onSend(text);
     } catch (error) {
       if (box.value === "") box.value = typed;
-      complain(/** @type {Error} */ (error).message);
+      trouble.show(error);
     } finally {
       sending = false;
       fit();

@@ -52,6 +52,9 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
     { passive: true },
   );
 
+  // What is below may take some of its height.
+  new ResizeObserver(() => follow()).observe(scroller);
+
   /** @param {import("../transcript.js").Entry} entry */
   function create(entry) {
     const common = { data: { generation: entry.generationId } };

@@ -1,10 +1,10 @@
 /**
- * The right pane: a persona's skills, its files as they are written, and the prompt derived from them.
+ * The right pane: a persona's skills, its files as they are written and as they were, and the prompt.
  */
 
 import { documents, size, skills } from "../documents.js";
 import { element, icon, reconcile, setText } from "../element.js";
-import { show } from "../markdown.js";
+import { viewer } from "./viewer.js";
 
 const PROMPT = "\0prompt";
 const STATES = {
@@ -21,74 +21,34 @@ export function inspector(root) {
   const noSkills = element("p", { class: "hint", text: "None yet." });
   const files = element("ul", { class: "files", data: { testid: "files" } });
   const noFiles = element("p", { class: "hint", text: "They appear here while they are written." });
-  const title = element("h3", { class: "viewer-title" });
-  const version = element("span", { class: "badge", hidden: true, data: { testid: "file-state" } });
-  const drawnButton = element("button", {
-    type: "button",
-    class: "segment",
-    text: "Page",
-    "aria-pressed": "true",
-    on: { click: () => setSource(false) },
-  });
-  const sourceButton = element("button", {
-    type: "button",
-    class: "segment",
-    text: "Source",
-    "aria-pressed": "false",
-    data: { testid: "source" },
-    on: { click: () => setSource(true) },
-  });
-  const ways = element(
-    "div",
-    { class: "segments", role: "group", "aria-label": "Show as" },
-    drawnButton,
-    sourceButton,
-  );
-  const again = element("button", {
-    type: "button",
-    class: "button small",
-    text: "Load it again",
+  const versions = element("select", {
+    class: "versions",
+    "aria-label": "Version",
     hidden: true,
+    data: { testid: "versions" },
+    on: {
+      change: () => {
+        at = Number(versions.value) || null;
+        draw();
+      },
+    },
   });
-  const pageBody = element("div", { class: "words", data: { testid: "file-page" } });
-  const sourceBody = element("pre", {
-    class: "source",
-    tabindex: 0,
-    data: { testid: "file-source" },
-  });
-  const body = element(
-    "div",
-    { class: "viewer-body", tabindex: 0, role: "region", "aria-label": "File content" },
-    again,
-    pageBody,
-    sourceBody,
-  );
-  const viewer = element(
-    "section",
-    { class: "viewer", hidden: true, data: { testid: "viewer" } },
-    element("header", { class: "viewer-head" }, title, version, ways),
-    body,
-  );
+  const open = viewer();
+  const head = element("div", { class: "panel-head" }, element("h2", { text: "Files" }), versions);
 
   root.append(
     element("section", { class: "panel" }, element("h2", { text: "Skills" }), chips, noSkills),
-    element("section", { class: "panel" }, element("h2", { text: "Files" }), files, noFiles),
-    viewer,
+    element("section", { class: "panel" }, head, files, noFiles),
+    open.node,
   );
 
-  let source = false;
   /** @type {string | null} */
   let chosen = null;
+  /** @type {number | null} A past version that is looked at. */
+  let at = null;
   let showing = "";
   /** @type {{known: any, content: Function, again: Function} | null} */
   let place = null;
-
-  function setSource(/** @type {boolean} */ on) {
-    source = on;
-    sourceButton.setAttribute("aria-pressed", String(on));
-    drawnButton.setAttribute("aria-pressed", String(!on));
-    draw();
-  }
 
   function choose(/** @type {string} */ path) {
     chosen = path;
@@ -117,11 +77,25 @@ export function inspector(root) {
     return Object.assign(element("li", {}, button), { button, state, bytes });
   }
 
-  function draw() {
-    if (!place) return;
-    const { persona, live } = place.known;
-    const shown = live?.shown ?? null;
-    const own = skills(persona, shown);
+  /** @param {any[]} past newest first @param {boolean} active */
+  function drawVersions(past, active) {
+    versions.hidden = past.length < 2;
+    versions.disabled = active;
+    if (active || !past.some(({ version }) => version === at)) at = null;
+    const options = past.map(({ version, created_at: made }, index) => ({
+      value: index === 0 ? "" : String(version),
+      text: `Version ${version}${index === 0 ? ", newest" : ` · ${time(made)}`}`,
+    }));
+    reconcile(
+      versions,
+      options,
+      ({ value, text }) => `${value} ${text}`,
+      ({ value, text }) => element("option", { value, text }),
+    );
+    versions.value = at === null ? "" : String(at);
+  }
+
+  function drawSkills(/** @type {any[]} */ own) {
     reconcile(
       chips,
       own,
@@ -134,15 +108,9 @@ export function inspector(root) {
           element("small"),
         ),
       (item, skill) => {
+        const score = skill.score === null ? "" : `${Math.round(skill.score * 100)} %`;
         setText(item.children[0], skill.name);
-        setText(
-          item.children[1],
-          !skill.matched
-            ? "no match"
-            : skill.score === null
-              ? ""
-              : `${Math.round(skill.score * 100)} %`,
-        );
+        setText(item.children[1], skill.matched ? score : "no match");
         item.title =
           skill.matched && skill.requested && skill.requested !== skill.name
             ? `asked for as “${skill.requested}”`
@@ -152,13 +120,24 @@ export function inspector(root) {
       },
     );
     noSkills.hidden = own.length > 0;
+  }
 
-    const all = documents(persona, shown);
-    const prompt = persona?.version > 0 ? persona.derived?.system_prompt : null;
-    const rows = prompt ? [...all, { path: PROMPT, state: "derived", bytes: null }] : all;
+  function draw() {
+    if (!place) return;
+    const { persona, live, versions: past } = place.known;
+    const shown = live?.shown ?? null;
+    drawVersions(past, Boolean(shown && !shown.generation));
+    const old = at === null ? null : past.find((/** @type {any} */ one) => one.version === at);
+    drawSkills(old ? skills(old, null) : skills(persona, shown));
+
+    const all = documents(persona, shown, past, at);
+    const prompt = persona?.version > 0 && !old ? persona.derived?.system_prompt : null;
+    const rows = prompt
+      ? [...all, { path: PROMPT, state: "derived", bytes: null, change: "same" }]
+      : all;
     const writing = all.findLast((file) => file.state === "writing");
     if (chosen !== null && !rows.some((row) => row.path === chosen)) chosen = null;
-    const open =
+    const path =
       chosen ??
       writing?.path ??
       (all.some((file) => file.path === showing) ? showing : rows[0]?.path) ??
@@ -169,60 +148,53 @@ export function inspector(root) {
       (row) => row.path,
       fileItem,
       (item, row) => {
-        setText(item.state, STATES[/** @type {keyof typeof STATES} */ (row.state)] ?? "derived");
+        setText(item.state, told(row));
         setText(item.bytes, size(row.bytes));
         item.button.dataset.state = row.state;
-        if (row.path === open) item.button.setAttribute("aria-current", "true");
+        if (row.path === path) item.button.setAttribute("aria-current", "true");
         else item.button.removeAttribute("aria-current");
       },
     );
     noFiles.hidden = rows.length > 0;
-    viewer.hidden = open === "";
-    if (open !== showing) body.scrollTop = 0;
-    showing = open;
-    if (open === PROMPT) return view("System prompt", "derived", prompt, false, null);
-    const file = all.find((one) => one.path === open);
-    if (!file) return;
-    if (file.preview !== null && file.state !== "committed") {
-      const note =
-        file.state === "written" && !file.whole
-          ? "the rest follows when it is done"
-          : STATES[file.state];
-      return view(file.path, note, file.preview, file.state === "writing", null);
+    const another = path !== showing;
+    showing = path;
+    if (path === PROMPT) {
+      const text = { name: "System prompt", state: "derived", text: prompt };
+      open.update({ ...text, live: false, before: null, again: null }, another);
+    } else {
+      const file = all.find((one) => one.path === path);
+      open.update(file ? opened(file) : null, another);
     }
-    const content = place.content(file.path, file.sha256);
-    view(
-      file.path,
-      content.state === "loading" ? "loading…" : `v${persona.version}`,
-      content.text,
-      false,
-      content.state === "failed" ? file : null,
-    );
   }
 
-  function view(
-    /** @type {string} */ name,
-    /** @type {string} */ state,
-    /** @type {string} */ text,
-    /** @type {boolean} */ live,
-    /** @type {any} */ failed,
-  ) {
-    setText(title, name);
-    setText(version, failed ? "could not be loaded" : state);
-    version.hidden = !failed && state === "";
-    again.hidden = !failed;
-    again.onclick = () => place?.again(failed.path, failed.sha256);
-    const markdown = name.endsWith(".md");
-    const asSource = source || !markdown;
-    ways.hidden = !markdown;
-    const ends = body.scrollHeight - body.scrollTop - body.clientHeight < 60;
-    pageBody.hidden = asSource;
-    sourceBody.hidden = !asSource;
-    if (asSource) setText(sourceBody, text);
-    else show(pageBody, text);
-    pageBody.classList.toggle("caret", live && text !== "");
-    sourceBody.classList.toggle("caret", live);
-    if (live && ends) body.scrollTop = body.scrollHeight;
+  /** @param {import("../documents.js").Document} file @returns {import("./viewer.js").Opened} */
+  function opened(file) {
+    const { path, sha256, preview, state, base } = file;
+    const { content, again } = /** @type {NonNullable<typeof place>} */ (place);
+    const earlier = base && content(path, base.sha256, base.version);
+    const before = earlier?.state === "there" ? earlier.text : null;
+    if (preview !== null && state !== "committed") {
+      const waits = state === "written" && !file.whole;
+      const note = waits ? "the rest follows when it is done" : STATES[state];
+      return {
+        name: path,
+        state: note,
+        text: preview,
+        live: state === "writing",
+        before,
+        again: null,
+      };
+    }
+    const own = content(path, sha256, file.version);
+    const notes = { loading: "loading…", failed: "could not be loaded", there: `v${file.version}` };
+    return {
+      name: path,
+      state: notes[/** @type {keyof typeof notes} */ (own.state)],
+      text: own.text,
+      live: false,
+      before: own.state === "there" ? before : null,
+      again: own.state === "failed" ? () => again(path, sha256) : null,
+    };
   }
 
   return {
@@ -231,6 +203,7 @@ export function inspector(root) {
     update(now) {
       if (now !== place) {
         chosen = null;
+        at = null;
         showing = "";
       }
       place = now;
@@ -238,4 +211,16 @@ export function inspector(root) {
       draw();
     },
   };
+}
+
+/** What is told of a file beside its name: its state, or how this version changed it. */
+function told(/** @type {any} */ { state, change }) {
+  if (state === "derived") return "derived";
+  if (state === "written") return change;
+  if (state !== "committed") return STATES[/** @type {keyof typeof STATES} */ (state)];
+  return change === "same" ? "" : change;
+}
+
+function time(/** @type {string} */ made) {
+  return new Date(made).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }

@@ -3,7 +3,8 @@
  */
 
 import * as api from "../api.js";
-import { element, icon, setText } from "../element.js";
+import { element, icon } from "../element.js";
+import { refusal } from "./refusal.js";
 
 const EXAMPLES = [
   [
@@ -41,11 +42,8 @@ export function newPersona(onCreated, onRefused) {
     maxlength: 100_000,
     data: { testid: "brief" },
   });
-  const trouble = element("p", {
-    class: "trouble",
-    role: "alert",
-    hidden: true,
-    data: { testid: "form-error" },
+  const trouble = refusal("form-error", () => {
+    submit.disabled = trouble.waits();
   });
   const submit = element(
     "button",
@@ -84,21 +82,19 @@ export function newPersona(onCreated, onRefused) {
       class: "hint",
       text: "Who it is, whom it serves, how it speaks, what it refuses.",
     }),
-    trouble,
+    trouble.node,
     element("div", { class: "form-actions" }, submit, examples),
   );
 
   const send = async () => {
     submit.disabled = true;
-    trouble.hidden = true;
     try {
       onCreated(await api.createPersona(name.value.trim(), brief.value.trim()));
     } catch (error) {
-      trouble.hidden = false;
-      setText(trouble, /** @type {Error} */ (error).message);
+      trouble.show(error);
       onRefused(error);
     } finally {
-      submit.disabled = false;
+      submit.disabled = trouble.waits();
     }
   };
   form.addEventListener("submit", (/** @type {Event} */ event) => {

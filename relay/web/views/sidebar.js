@@ -5,6 +5,17 @@
 import * as api from "../api.js";
 import { element, icon, reconcile, setText } from "../element.js";
 
+/** While a listed chat is being written, the list is read again. */
+const LOOK_AGAIN_MS = 3000;
+/** @type {Record<string, string>} */
+const DETAILS = {
+  queued: "queued",
+  running: "writing…",
+  failed: "failed",
+  expired: "expired",
+  cancelled: "stopped",
+};
+
 /**
  * @param {HTMLElement} root
  * @param {{onError: (error: any) => void}} hooks
@@ -17,10 +28,11 @@ export function sidebar(root, { onError }) {
   let further = [];
   /** @type {string | null} */
   let nextCursor = null;
-  /** @type {{id: string, title: string}[]} */
+  /** @type {{id: string, title: string, state: string}[]} */
   let chats = [];
   let current = "";
   let loads = 0;
+  let again = 0;
 
   const people = element("ul", { class: "places", data: { testid: "personas" } });
   const more = element("button", {
@@ -133,7 +145,10 @@ export function sidebar(root, { onError }) {
       chats,
       (one) => one.id,
       (one) => place(`#/chat/${one.id}`),
-      (item, one) => fill(item, one.id, one.title, ""),
+      (item, one) => {
+        fill(item, one.id, one.title, DETAILS[one.state] ?? "");
+        item.dataset.state = one.state;
+      },
     );
     talks.hidden = chats.length === 0;
   }
@@ -158,8 +173,12 @@ export function sidebar(root, { onError }) {
       chats = [...byConversation.values()].map((one) => ({
         id: one.conversation_id,
         title: one.input.split("\n", 1)[0].slice(0, 80),
+        state: one.state,
       }));
       draw();
+      clearTimeout(again);
+      if (chats.some(({ state }) => state === "queued" || state === "running"))
+        again = setTimeout(() => document.hidden || void load(), LOOK_AGAIN_MS);
     } catch (error) {
       onError(error);
     }
@@ -182,6 +201,13 @@ export function sidebar(root, { onError }) {
     /** Marks the open place. */
     show(/** @type {string} */ id) {
       current = id;
+      draw();
+    },
+    /** Tells how a chat that is open now does. */
+    note(/** @type {string} */ id, /** @type {string} */ state) {
+      const chat = chats.find((one) => one.id === id);
+      if (!chat || chat.state === state) return;
+      chat.state = state;
       draw();
     },
     /** Leaves out a persona that is deleted. */

@@ -1,0 +1,204 @@
+/**
+ * What happened to one generation, and when this page learned of it: a pure reducer, bounded in size.
+ *
+ * Times are milliseconds since the epoch. Phases follow each other without a gap, so that their lengths
+ * add up to the whole; marks are what a person is told, newest last.
+ */
+
+/** @typedef {"queued" | "thinking" | "writing" | "away" | "lost"} Phase */
+
+/**
+ * @typedef {object} Timeline
+ * @property {readonly {phase: Phase, at: number}[]} phases
+ * @property {readonly {at: number, text: string, kind: string}[]} marks
+ * @property {number} attempt
+ * @property {number} resets
+ * @property {number} reconnects
+ * @property {number | null} startedAt   when the newest attempt ran
+ * @property {number | null} firstAt     its first token or piece of a file
+ * @property {number | null} lastAt      the newest one
+ * @property {number} tokens             about how many came since `firstAt`
+ * @property {Phase | null} before       what went on when the connection was lost
+ * @property {{at: number, state: string, generation: any} | null} end
+ */
+
+const MOST_MARKS = 60;
+const MOST_PHASES = 60;
+const TOGETHER_MS = 5;
+/** An event is a token or several; the usage says in the end how many there were. */
+const CHARACTERS_A_TOKEN = 6;
+
+const ENDS = {
+  completed: "committed to the database, then told",
+  failed: "failed; what was written is kept",
+  cancelled: "stopped; what was written is kept",
+  expired: "not started in time",
+};
+
+/** @param {{created_at: string}} generation @param {number} now @returns {Timeline} */
+export function beginTimeline(generation, now) {
+  // The server's clock may be ahead of this one.
+  const at = Math.min(Date.parse(generation.created_at) || now, now);
+  return {
+    phases: [{ phase: "queued", at }],
+    marks: [{ at, text: "queued", kind: "queued" }],
+    attempt: 0,
+    resets: 0,
+    reconnects: 0,
+    startedAt: null,
+    firstAt: null,
+    lastAt: null,
+    tokens: 0,
+    before: null,
+    end: null,
+  };
+}
+
+/** @param {Timeline} line @param {number} at @param {string} kind @param {string} text @returns {Timeline} */
+function mark(line, at, kind, text) {
+  const [first, ...others] = [...line.marks, { at, text, kind }];
+  return { ...line, marks: [first, ...others.slice(1 - MOST_MARKS)] };
+}
+
+/** @param {Timeline} line @param {number} at @param {Phase} phase @returns {Timeline} */
+function enter(line, at, phase) {
+  if (line.phases.at(-1)?.phase === phase) return line;
+  const [first, ...others] = [...line.phases, { phase, at }];
+  return { ...line, phases: [first, ...others.slice(1 - MOST_PHASES)] };
+}
+
+/** @param {Timeline} line @param {number} at @param {number} characters */
+function wrote(line, at, characters) {
+  const first = line.firstAt === null;
+  const told = first ? mark(line, at, "first", "first token") : line;
+  return {
+    ...enter(told, at, "writing"),
+    firstAt: told.firstAt ?? at,
+    lastAt: at,
+    tokens: told.tokens + (first ? 0 : Math.max(characters / CHARACTERS_A_TOKEN, 1)),
+  };
+}
+
+/**
+ * After one event of the protocol.
+ * @param {Timeline} line @param {{type: string, data: any}} event @param {number} at
+ * @returns {Timeline}
+ */
+export function noteEvent(line, { type, data }, at) {
+  switch (type) {
+    case "status":
+      if (data.state !== "running") return line;
+      return {
+        ...enter(mark(line, at, "running", `attempt ${data.attempt} runs`), at, "thinking"),
+        attempt: data.attempt,
+        startedAt: at,
+      };
+    case "token":
+      return wrote(line, at, data.text.length);
+    case "file_delta":
+      return wrote(line, at, data.text.length);
+    case "file":
+      return mark(line, at, "file", `${data.path} ${data.op === "delete" ? "deleted" : "checked"}`);
+    case "skill":
+      return mark(line, at, "skill", `skill ${data.matched ?? `${data.requested}: no match`}`);
+    case "notice":
+      return mark(line, at, "notice", `sent back to the model: ${data.code}`);
+    case "reset": {
+      const text = `begun anew: ${data.reason.replaceAll("_", " ")}`;
+      const anew = { resets: line.resets + 1, attempt: data.attempt, firstAt: null, lastAt: null };
+      return {
+        ...enter(mark(line, at, "reset", text), at, "thinking"),
+        ...anew,
+        startedAt: at,
+        tokens: 0,
+      };
+    }
+    case "heartbeat": {
+      if (data.worker !== "lost" || line.phases.at(-1)?.phase === "lost") return line;
+      return enter(mark(line, at, "lost", "the worker is lost"), at, "lost");
+    }
+    case "completed":
+    case "failed":
+    case "cancelled":
+    case "expired":
+      return {
+        ...mark(line, at, type, ENDS[type]),
+        end: { at, state: type, generation: data.generation },
+      };
+    default:
+      return line;
+  }
+}
+
+/**
+ * After the connection changed.
+ * @param {Timeline} line @param {import("./relay.js").Connection} connection @param {number} at
+ * @returns {Timeline}
+ */
+export function noteConnection(line, connection, at) {
+  if (line.end) return line;
+  const phase = line.phases.at(-1)?.phase ?? "queued";
+  if (connection === "waiting" || connection === "offline") {
+    if (phase === "away") return line;
+    const text = connection === "offline" ? "offline" : "connection lost";
+    return { ...enter(mark(line, at, "away", text), at, "away"), before: phase };
+  }
+  if ((connection === "open" || connection === "shared") && phase === "away") {
+    const back = mark(line, at, "back", "reconnected, after the last event");
+    return {
+      ...enter(back, at, line.before ?? "thinking"),
+      before: null,
+      reconnects: line.reconnects + 1,
+    };
+  }
+  return line;
+}
+
+/** A timeline of one that ended before this page saw it: what its resource still tells. */
+export function pastTimeline(/** @type {any} */ generation) {
+  const [created, started, finished] = ["created_at", "started_at", "finished_at"].map((name) =>
+    Date.parse(generation[name] ?? ""),
+  );
+  let line = beginTimeline(generation, Number.MAX_SAFE_INTEGER);
+  if (started) {
+    const data = { state: "running", attempt: generation.attempt };
+    line = enter(noteEvent(line, { type: "status", data }, started), started, "writing");
+  }
+  const end = { type: generation.state, data: { generation } };
+  return noteEvent(line, end, finished || started || created);
+}
+
+/**
+ * Its phases with their lengths, up to now or to the end.
+ * @param {Timeline} line @param {number} now
+ * @returns {{phase: Phase, ms: number}[]}
+ */
+export function lengths(line, now) {
+  const until = line.end?.at ?? now;
+  return line.phases.map(({ phase, at }, index) => ({
+    phase,
+    ms: Math.max((line.phases[index + 1]?.at ?? until) - at, 0),
+  }));
+}
+
+/**
+ * The figures that a person looks for; null where there is nothing to tell yet.
+ * @param {Timeline} line @param {number} now
+ */
+export function figures(line, now) {
+  const { firstAt, startedAt, lastAt, end } = line;
+  const queuedAt = line.phases[0].at;
+  const from = firstAt ?? startedAt;
+  const seconds = from && ((end?.at ?? lastAt ?? now) - from) / 1000;
+  const counted = end?.generation.usage?.output_tokens ?? null;
+  const tokens = counted ?? line.tokens;
+  return {
+    queue: (line.phases[1]?.at ?? end?.at ?? now) - queuedAt,
+    // Told in one breath, both are past: the page came later and can't know.
+    first: firstAt && startedAt && firstAt - startedAt > TOGETHER_MS ? firstAt - startedAt : null,
+    rate: seconds && seconds > 0.2 && tokens ? tokens / seconds : null,
+    /** Whether the model's own count is behind the rate. */
+    counted: counted !== null,
+    whole: (end?.at ?? now) - queuedAt,
+  };
+}

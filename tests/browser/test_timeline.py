@@ -1,0 +1,161 @@
+"""The strip below a conversation, the versions of a persona, and what changed between them."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.async_api import Page, expect
+
+from tests.browser.test_pure_modules import in_browser, modules, run
+from tests.browser.visit import Visit
+
+__all__ = ["modules"]
+
+BRIEF = "A patient statistics tutor for nurses: plain language, questions before answers."
+LINES = st.lists(st.sampled_from(["a", "b", "c", "", "é🎉", " a"]), max_size=12)
+
+DIFF = "({ diff }, before, after, unfinished) => diff(before, after, unfinished)"
+PLAY = """({ beginTimeline, noteEvent, noteConnection, figures, lengths }, created, steps, now) => {
+  let line = beginTimeline({ created_at: created }, now);
+  for (const [at, what, data] of steps)
+    line = data ? noteEvent(line, { type: what, data }, at) : noteConnection(line, what, at);
+  return { line, figures: figures(line, now), lengths: lengths(line, now) };
+}"""
+
+
+def text(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+@in_browser
+@given(before=LINES, after=LINES)
+async def test_a_diff_holds_both_texts(modules: Page, before: list[str], after: list[str]) -> None:
+    lines = await run(modules, "diff.js", DIFF, text(before), text(after), False)
+    assert [one["text"] for one in lines if one["kind"] != "added"] == before
+    assert [one["text"] for one in lines if one["kind"] != "removed"] == after
+    if before == after:
+        assert all(one["kind"] == "same" for one in lines)
+
+
+@in_browser
+@given(before=LINES, share=st.floats(0, 1))
+async def test_what_is_still_to_be_written_is_not_called_removed(
+    modules: Page, before: list[str], share: float
+) -> None:
+    # An unfinished text that so far only repeats the old one, half a line too, has changed nothing.
+    written = text(before)[: round(share * len(text(before)))]
+    lines = await run(modules, "diff.js", DIFF, text(before), written, True)
+    assert not [one for one in lines if one["kind"] in ("added", "removed")]
+
+
+async def played(modules: Page, steps: list[list[Any]], now: int) -> Any:
+    return await run(modules, "timeline.js", PLAY, "1970-01-01T00:00:01Z", steps, now)
+
+
+async def test_a_timeline_tells_waits_rates_resets_and_reconnects(modules: Page) -> None:
+    running = {"state": "running", "attempt": 1}
+    final = {"generation": {"usage": {"output_tokens": 40}}}
+    told = await played(
+        modules,
+        [
+            [1250, "status", running],
+            [1750, "token", {"text": "a"}],
+            [2000, "waiting"],
+            [2500, "offline"],
+            [3000, "open"],
+            [3500, "heartbeat", {"worker": "lost"}],
+            [4000, "reset", {"reason": "worker_lost", "attempt": 2}],
+            [5000, "token", {"text": "a"}],
+            [9000, "completed", final],
+        ],
+        20_000,
+    )
+    pieces = [(one["phase"], one["ms"]) for one in told["lengths"]]
+    assert pieces == [
+        ("queued", 250),
+        ("thinking", 500),
+        ("writing", 250),
+        ("away", 1000),
+        ("writing", 500),
+        ("lost", 500),
+        ("thinking", 1000),
+        ("writing", 4000),
+    ]
+    figures = told["figures"]
+    assert (figures["queue"], figures["first"], figures["whole"]) == (250, 1000, 8000)
+    assert figures["rate"] == 10
+    line = told["line"]
+    assert (line["attempt"], line["resets"], line["reconnects"]) == (2, 1, 1)
+    assert [one["kind"] for one in line["marks"]] == [
+        "queued", "running", "first", "away", "back", "lost", "reset", "first", "completed",
+    ]  # fmt: skip
+
+
+async def test_a_timeline_stays_small_however_often_the_network_goes(modules: Page) -> None:
+    steps: list[list[Any]] = [[1100, "status", {"state": "running", "attempt": 1}]]
+    for number in range(200):
+        steps += [[2000 + number, "waiting"], [2000 + number, "open"]]
+    line = (await played(modules, steps, 9000))["line"]
+    assert line["reconnects"] == 200
+    assert len(line["marks"]) <= 60
+    assert len(line["phases"]) <= 60
+    assert line["marks"][0]["kind"] == "queued"
+
+
+async def test_the_open_generations_timeline_is_told_live_and_after_a_reload(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-tokens-200-50")
+    await visit.say("Count")
+    await expect(visit.test_id("line-state")).to_have_text("Writing")
+    await expect(visit.test_id("line-facts")).to_contain_text("tok/s")
+    await visit.test_id("timeline").locator("summary").click()
+    await expect(visit.test_id("line-marks").locator("li")).to_have_count(3)
+    await visit.page.reload()
+    # What this page had seen before the reload is still told, in the same order.
+    await visit.test_id("timeline").locator("summary").click()
+    await expect(visit.test_id("line-marks").locator("li")).to_have_count(3)
+    await visit.quiet()
+    await expect(visit.test_id("line-state")).to_have_text("Committed")
+    marks = await visit.test_id("line-marks").locator("li > :last-child").all_text_contents()
+    assert marks == [
+        "queued",
+        "attempt 1 runs",
+        "first token",
+        "committed to the database, then told",
+    ]
+    usage = (await visit.generation())["usage"]
+    assert usage["output_tokens"] == 200
+    await visit.page.reload()
+    await expect(visit.test_id("line-state")).to_have_text("Committed")
+    await expect(visit.test_id("line-facts")).to_contain_text("tok/s")
+
+
+async def test_versions_and_their_changes_are_shown_while_written_and_after(visit: Visit) -> None:
+    await visit.open()
+    await visit.create("Ada", BRIEF)
+    await visit.quiet()
+    await expect(visit.test_id("versions")).to_be_hidden()
+    first = await visit.persona_file("voice.md")
+
+    await visit.name_model("demo-pace-25")
+    await visit.say("Please change the voice: add a little humour.")
+    await expect(visit.page.locator('[data-path="voice.md"]')).to_contain_text("writing…")
+    await visit.test_id("changes").click()
+    await expect(visit.test_id("file-changes")).to_contain_text("not reached yet")
+    await expect(visit.test_id("file-changes").locator("del")).to_have_count(0)
+    await visit.quiet()
+
+    second = await visit.persona_file("voice.md")
+    await expect(visit.test_id("version")).to_have_text("version 2")
+    await visit.page.locator('[data-path="voice.md"]').click()
+    added = await visit.test_id("file-changes").locator("ins").all_text_contents()
+    assert added
+    assert all(line in second.split("\n") for line in added)
+    assert not any(line and line in first.split("\n") for line in added)
+
+    await visit.test_id("source").click()
+    await visit.test_id("versions").select_option("1")
+    await expect(visit.test_id("file-state")).to_have_text("v1")
+    assert await visit.test_id("file-source").text_content() == first
+    await visit.test_id("versions").select_option("")
+    await expect(visit.test_id("file-state")).to_have_text("v2")
+    assert await visit.test_id("file-source").text_content() == second
