@@ -2,7 +2,8 @@
  * One open place of the page: a conversation, its persona if it has one, and the generation it follows.
  *
  * It owns every request of that place and ends them all when it is closed. What it knows is rebuilt
- * from the API alone, so a reload, a lost connection or another tab's work leaves nothing to mend.
+ * from the API, so a lost connection or another tab's work leaves nothing to mend; a reload goes on from
+ * what was shown, kept beside its cursor, and without that from the start.
  */
 
 import * as api from "./api.js";

@@ -38,7 +38,7 @@ async def test_one_tab_reads_for_all_that_follow_the_same(
     await reached(second, "1.1.0")
     leader.feed(token(2, "b"))
     await is_now(second, "shared")
-    await eventually(lambda: stage.open_now == 1)
+    await eventually(lambda: stage.open_now == 1, within=15)
     leader.feed(token(3, "c"), END, None)
     for page in (first, second):
         seen = await stage.over(page)
@@ -57,7 +57,7 @@ async def test_a_tab_that_fell_behind_reads_for_itself_until_it_follows_again(
     await reached(first, "1.2.0")
     stage.plays(joiner)
     await stage.begin(second)
-    await eventually(lambda: len(stage.asked) == 2)
+    await eventually(lambda: len(stage.asked) == 2, within=15)
     # What the first tab tells does not follow what the second has.
     leader.feed(token(3, "c"))
     await reached(first, "1.3.0")
@@ -98,7 +98,7 @@ async def test_many_streams_take_turns_and_leave_connections_for_other_requests(
     stage.plays(*starts)
     for number, page in enumerate(pages):
         await stage.begin(page, f"gen_{number}")
-    await eventually(lambda: len(stage.asked) == 4)
+    await eventually(lambda: len(stage.asked) == 4, within=15)
     # All four connections are taken, and the page can still ask for what it needs.
     assert await pages[-1].evaluate("fetch('/v1/generations/gen_8').then(a => a.status)") == 200
     assert len(stage.asked) == 4
