@@ -145,18 +145,21 @@ async def _round(
     deadline: float,
     on_content: Callable[[], None],
 ) -> tuple[str, list[ToolCall], Notice | None]:
-    """The text and the calls of one round, and what to say of calls that were too many."""
+    """The calls of one round, the text beside them, and what to say of too many calls."""
     assembler = ToolCallAssembler()
-    pieces: list[str] = []
+    # Where the round's text begins in the log, which holds it already.
+    start: int | None = None
     finished: list[Finished] = []
 
     def take(batch: Sequence[ModelEvent]) -> None:
+        nonlocal start
         on_content()
         for event in batch:
             if isinstance(event, TextPiece):
-                if not pieces and attempt_log.characters:
-                    attempt_log.append_text(BETWEEN_ROUNDS)
-                pieces.append(event.text)
+                if start is None:
+                    if attempt_log.characters:
+                        attempt_log.append_text(BETWEEN_ROUNDS)
+                    start = attempt_log.characters
                 _append_text(event.text, attempt_log, answered, bounds)
             elif isinstance(event, CallPiece):
                 _count(len(event.arguments or ""), answered, bounds)
@@ -175,7 +178,9 @@ async def _round(
     left_out = None
     if assembler.overflowed:
         left_out = Notice("too_many_calls", f"calls beyond {MAX_CALLS} in a round were left out")
-    return "".join(pieces), assembler.finish(), left_out
+    calls = assembler.finish()
+    text = attempt_log.text[start:] if calls and start is not None else ""
+    return text, calls, left_out
 
 
 def _told(finished: Finished) -> Attributes:
