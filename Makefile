@@ -13,7 +13,7 @@ SYNC := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(UV) sync --lo
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients chaos check format install clean
+.PHONY: help run test test-clients chaos bench check format install clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-clients: $(VENV)/.synced-clients ## install the pinned npm clients, with a 
 
 chaos: $(VENV)/.synced ## break real processes in every way, for some minutes (ARGS=, CHAOS_SEED=)
 	@CHAOS=1 exec $(BIN)/pytest tests/chaos $(ARGS)
+
+bench: $(VENV)/.synced ## measure what the hot path costs, on a quiet machine (ARGS="parts streams scale")
+	@exec $(BIN)/python -m tests.benchmarks $(ARGS)
 
 check: $(VENV)/.synced ## lint, formatting, types (tests too), import contracts
 	$(BIN)/ruff check

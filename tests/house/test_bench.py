@@ -1,0 +1,16 @@
+"""The benchmarks' own parts run, so that the next change can be compared."""
+
+from tests.benchmarks import parts
+from tests.benchmarks.plot import curve
+
+
+def test_every_part_without_a_server_runs_and_its_cost_is_a_time() -> None:
+    for work in (parts.decode, parts.encode, parts.hear, parts.apply):
+        assert parts.measured(work, 1) > 0
+
+
+def test_a_curve_shows_each_of_its_points() -> None:
+    drawn = curve([(10, 120.0), (100, 90.4)], "title", "across", "up")
+    assert drawn.count("<circle") == 2
+    assert ">120<" in drawn
+    assert ">90<" in drawn
