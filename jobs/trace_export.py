@@ -1,8 +1,8 @@
 """Whether traces are exported: as OpenTelemetry's own variables say, and else not at all."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from jobs.settings import InvalidSetting
 from jobs.tracing import NO_TRACES, Traces
@@ -10,6 +10,8 @@ from jobs.tracing import NO_TRACES, Traces
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 HTTP = "http/protobuf"
+
+Exporter = Callable[[str], AbstractAsyncContextManager[Traces]]
 
 
 @asynccontextmanager
@@ -19,21 +21,33 @@ async def open_traces(
     """Traces until the block ends, exported as OpenTelemetry's own variables say.
 
     On with `OTEL_EXPORTER_OTLP_ENDPOINT` (or the one for traces), or `OTEL_TRACES_EXPORTER=otlp`;
-    `service` is their name unless `OTEL_SERVICE_NAME` gives another. Raises InvalidSetting for an
-    exporter or a protocol that is not served here, and where the extra `otel` is not installed.
+    `service` is their name unless `OTEL_SERVICE_NAME` gives another. Raises InvalidSetting as
+    `exporter` does.
+    """
+    exported = exporter(environment)
+    if exported is None:
+        yield NO_TRACES
+    else:
+        async with exported(service) as traces:
+            yield traces
+
+
+def exporter(environment: Mapping[str, str] = os.environ) -> Exporter | None:
+    """What exports traces under the name of a service; None when none is asked for.
+
+    Raises InvalidSetting for an exporter or a protocol that is not served here, and where the extra
+    `otel` is not installed.
     """
     variable = exporter_variable(environment)
     if variable is None:
-        yield NO_TRACES
-        return
+        return None
     try:
         from jobs.otel import exported_traces
     except ImportError:
         raise InvalidSetting(
             variable, "needs the extra `otel`: pip install 'persona-relay[otel]'"
         ) from None
-    async with exported_traces(service) as traces:
-        yield traces
+    return exported_traces
 
 
 def exporter_variable(environment: Mapping[str, str]) -> str | None:

@@ -9,7 +9,7 @@ import logging
 import msgspec
 from starlette.requests import Request
 
-from jobs.errors import OverBudget
+from jobs.errors import CascadeTooDeep, GenerationActive, OverBudget
 from jobs.ids import new_id
 from jobs.settings import Settings
 from jobs.store.intake import Accepted, Budget, NewGeneration, accept
@@ -72,6 +72,13 @@ async def accept_generation(services: Services, new: NewGeneration) -> Accepted:
     except OverBudget as error:
         services.counts.over_budget[error.scope, error.unit] += 1
         logger.warning("a %s of %s was refused: %s", new.kind, new.owner, error)
+        raise
+    except CascadeTooDeep as error:
+        services.counts.guarded["cascade"] += 1
+        logger.warning("a cascade was refused: %s", error, extra={"generation": error.caused_by})
+        raise
+    except GenerationActive:
+        services.counts.guarded["one at a time"] += 1
         raise
     if not accepted.replayed:
         services.counts.accepted[new.kind.value] += 1

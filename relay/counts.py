@@ -18,5 +18,7 @@ class RelayCounts:
     """Generations stored, by kind; replays of an Idempotency-Key are none."""
     over_budget: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Refused by a limit of the sliding minute, by its scope and unit."""
+    guarded: Counter[str] = field(default_factory=Counter)
+    """Refused by another guard of protocol §8: `one at a time` or `cascade`."""
     problems: Counter[str] = field(default_factory=Counter)
     """Answers that were a problem, by its code."""

@@ -39,6 +39,12 @@ def relay_families(services: Services, figures: Figures) -> list[Metric]:
             "unit",
         ),
         counter(
+            "relay_guard_refusals",
+            "Requests refused by another guard: one at a time in a conversation, or cascade.",
+            counts.guarded,
+            "guard",
+        ),
+        counter(
             "relay_problems", "Answers that were a problem, by its code.", counts.problems, "code"
         ),
         gauge("relay_open_streams", "Open streams.", services.slots.open_by_kind(), "kind"),

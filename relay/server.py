@@ -15,6 +15,7 @@ from jobs.errors import JobsError
 from jobs.limits import raise_file_limit
 from jobs.logs import configure_logging
 from jobs.masking import secrets_of
+from jobs.trace_export import exporter
 from relay.app import create_app
 from relay.connections import Connection
 from relay.listening import BACKLOG, Address, listen, listening_at
@@ -42,6 +43,7 @@ def serve(settings: RelaySettings, address: Address, *, demo: bool = False) -> N
     configure_logging(settings.jobs.relay_log_format, secrets_of(settings, settings.jobs))
     raise_file_limit()
     database_url(settings.jobs.relay_database_url)
+    exporter()
     listener = listen(address)
     config = uvicorn.Config(
         create_app(settings, demo=demo),

@@ -18,6 +18,7 @@ from tests.services import eventually
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text(encoding="utf-8"))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
 Names = dict[str, frozenset[str]]
@@ -88,6 +89,22 @@ def test_legends_name_labels_that_their_query_keeps() -> None:
             shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
             labels = {label.strip() for by in kept for label in by.split(",")}
             assert shown <= labels | {"instance"}, target
+
+
+async def test_every_guard_has_a_figure_or_a_log_line_that_exists(exposed: Names) -> None:
+    rules = PROTOCOL.partition("## 8.")[2].partition("\n## ")[0]
+    guards = set(re.findall(r"^\| ([a-z ]+) \|", rules, flags=re.MULTILINE))
+    table = OPERATIONS.partition("| guard | seen as |")[2].partition("\n\n")[0]
+    shown = dict(re.findall(r"^\| ([a-z ]+) \| (.+) \|$", table, flags=re.MULTILINE))
+    assert set(shown) == guards - {"guard"}
+    sources = "".join(path.read_text() for path in ROOT.glob("[jr]*/**/*.py"))
+    for guard, seen in shown.items():
+        named = re.findall(r"`([^`]+)`", seen)
+        figures = [re.split(r"[{ ]", one)[0] for one in named if one.startswith("relay_")]
+        lines = [one for one in named if not one.startswith(("relay_", "{"))]
+        assert figures, guard
+        assert set(figures) <= set(exposed), guard
+        assert [line for line in lines if line not in sources] == [], guard
 
 
 async def test_the_documents_tell_of_every_figure_and_of_no_other(exposed: Names) -> None:

@@ -1,6 +1,7 @@
 """A trace follows a generation from its request to its commit, wherever it is run."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -187,6 +188,7 @@ async def test_a_collector_that_never_answers_delays_neither_work_nor_the_end(
     server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
     began = time.monotonic()
     async with open_traces("test", {"OTEL_EXPORTER_OTLP_ENDPOINT": url}) as traces:
@@ -197,6 +199,11 @@ async def test_a_collector_that_never_answers_delays_neither_work_nor_the_end(
             await asked.wait()
         began = time.monotonic()
     assert 0.15 < time.monotonic() - began < 1.5
+    server.close()
     for writer in connections:
         writer.transport.abort()
-    server.close()
+    # It was left behind, as it is when a process ends; here it would outlive its test.
+    for thread in threading.enumerate():
+        if thread.name == "traces":
+            await asyncio.to_thread(thread.join, 10)
+            assert not thread.is_alive()

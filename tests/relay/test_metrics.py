@@ -1,7 +1,13 @@
 """What a relay tells Prometheus is what happened, and only an admin is told."""
 
+import pytest
+
+from jobs.errors import CascadeTooDeep
+from jobs.generation import Kind
 from jobs.store.breaker_notes import Place, Rule, note_failure
+from jobs.store.intake import NewGeneration
 from jobs.store.workers import register_worker
+from relay.accepting import accept_generation
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import EdgeRelay
 from tests.services import eventually, free_port
@@ -45,6 +51,25 @@ async def test_what_is_accepted_refused_and_cancelled_is_counted(open_relay: Ope
     assert told.value("relay_problems_total", code="invalid_request") == 1
     assert told.value("relay_generations_ended_total", kind="chat", outcome="cancelled") == 1
     assert told.value("relay_generations", state="queued") == 1
+
+
+async def test_what_another_guard_refuses_is_counted_whichever_door_it_came_by(
+    relay: EdgeRelay, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await relay.chat()
+    again = {"kind": "chat", "input": "x", "conversation_id": first["conversation_id"]}
+    assert (await relay.post("/v1/generations", again)).status_code == 409
+
+    def caused(by: str) -> NewGeneration:
+        return NewGeneration(owner="local", kind=Kind.CHAT, input="x", model="m", caused_by=by)
+
+    second = await accept_generation(relay.services, caused(first["id"]))
+    with pytest.raises(CascadeTooDeep):
+        await accept_generation(relay.services, caused(second.generation.id))
+    told = await scraped(relay)
+    assert told.value("relay_guard_refusals_total", guard="one at a time") == 1
+    assert told.value("relay_guard_refusals_total", guard="cascade") == 1
+    assert "a cascade was refused" in caplog.text
 
 
 async def test_an_interrupted_one_that_waited_is_counted_as_ended_here(relay: EdgeRelay) -> None:
