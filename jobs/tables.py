@@ -33,6 +33,13 @@ metadata = MetaData(
 ACTIVE = "active"
 UNFINISHED = "state IN ('queued', 'running')"
 
+
+def _index_of_given(table: str, column: str) -> Index:
+    """An index of the rows in which this column is given, which are few."""
+    there = text(f"{column} IS NOT NULL")
+    return Index(f"ix_{table}_{column}", column, sqlite_where=there, postgresql_where=there)
+
+
 conversations = Table(
     "conversations",
     metadata,
@@ -42,6 +49,7 @@ conversations = Table(
     Column("created_at", BigInteger, nullable=False),
     # It goes on from the end of this generation, which is in another conversation.
     Column("forked_from", String(40)),
+    _index_of_given("conversations", "forked_from"),
 )
 
 personas = Table(
@@ -57,6 +65,7 @@ personas = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),
     Index("ix_personas_owner_id", "owner", "id"),
+    _index_of_given("personas", "deleted_at"),
 )
 
 persona_versions = Table(
@@ -68,6 +77,7 @@ persona_versions = Table(
     Column("skills", JSON, nullable=False),
     Column("derived", JSON, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Index("ix_persona_versions_generation_id", "generation_id"),
 )
 
 # A file's content over a span of versions: it is part of version v when
@@ -187,7 +197,7 @@ turns = Table(
     Column("conversation_id", ForeignKey("conversations.id"), nullable=False),
     Column("generation_id", ForeignKey("generations.id"), nullable=False),
     Column("role", String(16), nullable=False),
-    # Dense from 1 in a conversation: turns in the order of their generations, user then assistant.
+    # Rises in a conversation: turns in the order of their generations, user then assistant.
     Column("position", Integer, nullable=False),
     Column("text", Text, nullable=False),
     Column("partial", Boolean, nullable=False),
@@ -208,6 +218,7 @@ threads = Table(
     # The newest one that was begun through this thread.
     Column("generation_id", ForeignKey("generations.id", ondelete="SET NULL")),
     Column("created_at", BigInteger, nullable=False),
+    _index_of_given("threads", "generation_id"),
 )
 
 api_tokens = Table(

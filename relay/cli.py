@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from relay.commands import doctor, generations, journal, personas, processes, tokens
+from relay.commands import doctor, generations, journal, personas, processes, retention, tokens
 from relay.commands.showing import one_line
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(generations.app, name="generations")
 app.add_typer(journal.app, name="journal")
 app.add_typer(personas.app, name="personas")
+app.command("retention")(retention.retention)
 app.command("doctor")(doctor.doctor)
 
 

@@ -94,7 +94,7 @@ async def read_context(db: Database, claimed: _Asker, *, history_characters: int
         history = await _history(connection, claimed, history_characters)
         persona = None
         if claimed.persona_id is not None:
-            persona = await _persona(connection, claimed.persona_id)
+            persona = await newest_persona(connection, claimed.persona_id)
         return Context(history, persona)
 
 
@@ -127,12 +127,14 @@ async def _history(
             await rows.close()
         conversation_id = None
         if forked_from is not None:
-            at = (await connection.execute(FORKED_AT, {"generation": forked_from})).one()
-            conversation_id, upto = at
+            at = (await connection.execute(FORKED_AT, {"generation": forked_from})).first()
+            # Retention may have deleted what it went on from at that very moment.
+            conversation_id, upto = at or (None, 0)
     return tuple(reversed(pairs))
 
 
-async def _persona(connection: AsyncConnection, persona_id: str) -> PersonaRow | None:
+async def newest_persona(connection: AsyncConnection, persona_id: str) -> PersonaRow | None:
+    """The persona at its newest version, whoever's it is and deleted or not; None for no row."""
     parameters = {"persona": persona_id}
     row = (await connection.execute(_PERSONA, parameters)).first()
     if row is None:

@@ -1,4 +1,4 @@
-"""`persona-relay personas`: exported as a zip, and their derived content rebuilt."""
+"""`persona-relay personas`: exported as a zip; `backfill.py` rebuilds what is derived of them."""
 
 import asyncio
 import json
@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay.commands.backfill import backfill
 from relay.commands.progress import Advance, progress
 
 if TYPE_CHECKING:
     from jobs.database import Database
     from jobs.store.exports import ExportedPersona
 
-app = typer.Typer(help="Personas: export.", no_args_is_help=True)
+app = typer.Typer(help="Personas: export, backfill.", no_args_is_help=True)
+app.command("backfill")(backfill)
 
 Write = Callable[[bytes], object]
-
-
-@app.callback()
-def personas() -> None:
-    """Personas: export."""
 
 
 @app.command()

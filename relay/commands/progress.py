@@ -8,10 +8,10 @@ Advance = Callable[[int], None]
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Advance]:
+def progress(what: str, total: int | None) -> Iterator[Advance]:
     """Shows how far the block's work is: call what it gives with how many more of `total` are done.
 
-    Into a file or a pipe nothing is written.
+    None where nobody knows how many there are. Into a file or a pipe nothing is written.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

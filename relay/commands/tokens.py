@@ -1,7 +1,6 @@
 """`persona-relay tokens`: made, listed, revoked (protocol §2)."""
 
 import asyncio
-import re
 import time
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ import msgspec
 import typer
 
 from relay.commands.showing import JSON, emit, note, table
+from relay.commands.spans import read_span
 
 if TYPE_CHECKING:
     from jobs.database import Database
@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 
 SCOPES = ("read", "generate", "admin")
 NEVER = "never"
-LONGEST_SECONDS = 100 * 365 * 86_400
 
 app = typer.Typer(help="API tokens: create, list, revoke.", no_args_is_help=True)
 
-_SPAN = re.compile(r"([1-9][0-9]{0,5})([smhdw])", re.ASCII)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MOST_CHARACTERS = 200
 
 
@@ -41,7 +38,7 @@ def create(
     """Make a token; it is shown this once, and kept as a hash only."""
     _check_text("NAME", name)
     _check_text("--owner", owner)
-    token, row = asyncio.run(_create(name, owner, read_scopes(scope), read_span(expires)))
+    token, row = asyncio.run(_create(name, owner, read_scopes(scope), read_expiry(expires)))
     if json:
         emit({"token": token, **msgspec.to_builtins(row)})
         return
@@ -101,16 +98,9 @@ def read_scopes(text: str) -> tuple[str, ...]:
     return given
 
 
-def read_span(text: str) -> int | None:
-    """The seconds that a span such as `90d` means, None for `never`; raises BadParameter."""
-    if text == NEVER:
-        return None
-    match = _SPAN.fullmatch(text)
-    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 0 < seconds <= LONGEST_SECONDS:
-        reason = "is no span up to 100 years such as 30m, 12h, 90d, 2w, and not never"
-        raise typer.BadParameter(f"{text!r} {reason}", param_hint="--expires")
-    return seconds
+def read_expiry(text: str) -> int | None:
+    """The seconds that a span means, None for `never`; raises BadParameter."""
+    return None if text == NEVER else read_span(text, "--expires", ", and not never")
 
 
 def _check_text(name: str, text: str) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.store.tokens import authenticate
-from relay.commands.tokens import LONGEST_SECONDS, SCOPES, read_scopes, read_span
+from relay.commands.spans import LONGEST_SECONDS
+from relay.commands.tokens import SCOPES, read_expiry, read_scopes
 from tests.cli.conftest import Does, Terminal
 
 
@@ -85,10 +86,10 @@ def test_scopes_are_read_in_any_order_and_each_once(scopes: list[str]) -> None:
 def test_a_span_is_a_number_and_a_unit(number: int, unit: str) -> None:
     seconds = number * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[unit]
     if seconds <= LONGEST_SECONDS:
-        assert read_span(f"{number}{unit}") == seconds
+        assert read_expiry(f"{number}{unit}") == seconds
     else:
         with pytest.raises(typer.BadParameter):
-            read_span(f"{number}{unit}")
+            read_expiry(f"{number}{unit}")
 
 
 @given(st.text(string.digits + "smhdw-+. ٣", max_size=8))
@@ -96,4 +97,4 @@ def test_anything_else_is_no_span(text: str) -> None:
     if text[-1:] in tuple("smhdw") and text[:-1].isascii() and text[:-1].isdigit():
         return
     with pytest.raises(typer.BadParameter):
-        read_span(text)
+        read_expiry(text)

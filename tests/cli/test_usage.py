@@ -52,7 +52,7 @@ def _words(cell: str) -> tuple[str, ...]:
 
 
 def test_the_protocol_names_the_commands_that_these_tests_know() -> None:
-    assert len(documented()) == 19
+    assert len(documented()) == 21
     assert ("journal", "replay") in documented()
     assert ("demo-model",) in documented()
 
