@@ -27,7 +27,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from jobs.settings import InvalidSetting
 from relay import direct_write
+from relay.auth import Authenticate
 from relay.edge import Edge
 from relay.hosts import KnownHosts
 from relay.openapi import openapi_document
@@ -83,17 +85,21 @@ def create_app(
     settings: RelaySettings | None = None,
     *,
     services: Services | None = None,
+    authenticate: Authenticate | None = None,
     demo: bool = False,
 ) -> Starlette:
     """The relay; settings are read from the environment unless given.
 
     `services` that are open already are used and left open; else they are opened with the app's
-    lifespan and closed with it. `demo` makes the page say that its model is scripted. Raises
-    InvalidSetting.
+    lifespan and closed with it. With `authenticate` the host decides who is asking, instead of
+    tokens and RELAY_AUTH; tickets are signed as ever, with RELAY_SECRET. `demo` makes the page say
+    that its model is scripted. Raises InvalidSetting.
     """
     if services is not None:
         settings = services.settings
     settings = settings or read_relay_settings()
+    if authenticate is not None and not settings.relay_secret:
+        raise InvalidSetting("RELAY_SECRET", "signs the tickets of a host's users: set it")
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -117,6 +123,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.services = services
+    app.state.authenticate = authenticate
     return app
 
 

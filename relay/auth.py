@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -35,6 +35,15 @@ class Access(msgspec.Struct, frozen=True):
     token_prefix: str | None = None
 
 
+Authenticate = Callable[[Request], Awaitable[Access | None]]
+"""How a host that embeds the relay says who is asking; None for nobody that it knows."""
+
+
+def access_of(owner: str, *scopes: Scope) -> Access:
+    """What a host answers: these scopes, with all that they imply, over this owner's resources."""
+    return Access(owner, implied_scopes(scopes))
+
+
 ANYONE = Access("", frozenset())
 """A request that needed no credentials: it reaches nobody's resources."""
 
@@ -42,8 +51,19 @@ ANYONE = Access("", frozenset())
 async def authorize(services: Services, request: Request, scope: Scope) -> Access:
     """The access that the request's bearer token gives; everything, of `local`, when auth is off.
 
-    Raises Unauthenticated, or MissingScope when the token doesn't reach `scope`; CrossSite.
+    Where a host says who is asking, that is so and no token is looked at. Raises
+    Unauthenticated, or MissingScope when the token doesn't reach `scope`; CrossSite.
     """
+    host: Authenticate | None = request.app.state.authenticate
+    if host is not None:
+        # Its sign-in may be a cookie, which a browser sends for any page that asks.
+        refuse_cross_site(request.method, request.headers, services.settings.allowed_origins)
+        known = await host(request)
+        if known is None:
+            raise Unauthenticated("this needs a sign-in", given=False)
+        if scope not in known.scopes:
+            raise MissingScope(scope)
+        return known
     if services.settings.relay_auth == "off":
         refuse_cross_site(request.method, request.headers, services.settings.allowed_origins)
         return Access(LOCAL_OWNER, _IMPLIED["admin"])
@@ -68,7 +88,8 @@ async def authorize_stream(services: Services, request: Request, generation_id: 
     """
     text = request.query_params.get("ticket")
     no_ticket = text is None or "authorization" in request.headers
-    if no_ticket or services.settings.relay_auth == "off":
+    open_to_all = services.settings.relay_auth == "off" and request.app.state.authenticate is None
+    if no_ticket or open_to_all:
         return await authorize(services, request, "read")
     secret = services.settings.relay_secret or ""
     ticket = read_ticket(secret, generation_id, text or "", _now())
