@@ -17,24 +17,18 @@ from relay.settings import read_relay_settings
 async def main(question: str) -> None:
     """Within an app that mounts the relay, `relay.state.services` is open already."""
     async with open_services(read_relay_settings()) as services:
-        first = await ended(services, await enqueue(services, owner="ann", input=question))
+        first = await enqueue(services, owner="ann", input=question)
+        text = await answer(services, first)
         # Within the limits of its owner like any other, and no deeper than this.
-        second = await enqueue(
-            services, owner="ann", input=f"Shorten: {text_of(first)}", caused_by=first.id
-        )
-        print(text_of(await ended(services, second)))  # noqa: T201
+        second = await enqueue(services, owner="ann", input=f"Shorten: {text}", caused_by=first.id)
+        print(await answer(services, second))  # noqa: T201
 
 
-async def ended(services: Services, generation: Generation) -> Generation:
-    """It once it has ended; readers may follow it meanwhile."""
+async def answer(services: Services, generation: Generation) -> str:
+    """Its text once it has ended; readers may follow it meanwhile."""
     while not generation.state.terminal:
         await asyncio.sleep(0.2)
         generation = await read_generation(services.db, "ann", generation.id)
-    return generation
-
-
-def text_of(generation: Generation) -> str:
-    """Its answer, empty where there is none."""
     return str(generation.output.text) if generation.output else ""
 
 
