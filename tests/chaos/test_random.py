@@ -10,19 +10,18 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from jobs import keys
-from tests.chaos.conftest import MAX_ATTEMPTS, Start
+from tests.chaos.conftest import Start
 from tests.chaos.faults import FAULTS, Fault, strike
-from tests.chaos.history import Asked, Disturbance, Truth, Violation, violations
+from tests.chaos.history import Disturbance
+from tests.chaos.judging import judged, report
 from tests.chaos.leaks import assert_nothing_left, take_census
 from tests.chaos.load import Load
 from tests.chaos.reader import Reader
 from tests.chaos.system import System
-from tests.relay.heard import Heard
 from tests.services import eventually
 
 SETTLE_SECONDS = 60.0
@@ -59,39 +58,6 @@ async def plague(
         struck.append(await strike(system, bag.pop(), rng))
         await asyncio.sleep(rng.uniform(0.0, 0.6))
     return struck
-
-
-async def replayed(system: System, asked: Asked) -> list[Heard]:
-    """What a reader is told that comes when all is over."""
-    reader = system.read(asked.id, name="replay")
-    await reader.finished(within=20)
-    return reader.numbered
-
-
-async def truth_of(system: System, asked: Asked) -> Truth:
-    """What the system says of it now; its log in Redis is gone afterwards."""
-    resource = await system.resource(asked.id)
-    turns = await system.turns(asked.id)
-    if resource["state"] in ("queued", "running"):
-        return Truth(resource, turns, [], [])
-    from_log = await replayed(system, asked)
-    system.redis.command("DEL", keys.log(asked.id))
-    return Truth(resource, turns, from_log, await replayed(system, asked))
-
-
-async def judged(
-    system: System, asked: Iterable[Asked], disturbances: Sequence[Disturbance]
-) -> list[Violation]:
-    """Every rule that is broken."""
-    gate = asyncio.Semaphore(20)
-
-    async def judge(one: Asked) -> list[Violation]:
-        async with gate:
-            truth = await truth_of(system, one)
-        return violations(one, truth, disturbances, max_attempts=MAX_ATTEMPTS)
-
-    found = await asyncio.gather(*(judge(one) for one in asked))
-    return [violation for one in found for violation in one]
 
 
 async def run(
@@ -164,17 +130,6 @@ def figures(
             f" (median {hit[len(hit) // 2]}): {dict(kinds.most_common())}",
         )
     )
-
-
-def report(seed: int, broken: Sequence[Violation], struck: Sequence[Disturbance]) -> str:
-    """What was broken, and what had been done."""
-    rules = Counter(one.rule for one in broken)
-    shown = "\n\n".join(map(str, broken[:6]))
-    faults = "\n".join(
-        f"  {one.began:.2f} to {one.ended:.2f} {one.fault}, {one.in_flight} running: {one.evidence}"
-        for one in struck
-    )
-    return f"CHAOS_SEED={seed}: {dict(rules)}\n\n{shown}\n\nfaults:\n{faults}"
 
 
 @pytest.mark.timeout(120)

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from relay.problems import Code, Problem
 from tests.house.nginx_conf import written_for_a_test
 from tests.services import Child, eventually, free_port, live_server
 
@@ -142,17 +144,27 @@ async def test_what_goes_wrong_elsewhere_is_still_reported(nginx: str, tmp_path:
         await eventually(lambda: "prematurely closed" in report.read_text())
 
 
-async def test_a_ticket_is_no_part_of_any_log_either_when_no_relay_is_there(
+async def test_where_no_relay_answers_a_stream_comes_back_and_a_request_may_be_tried_again(
     nginx: str, tmp_path: Path
 ) -> None:
     port = free_port()
-    with running(nginx, tmp_path, [free_port()], port) as child:
+    with running(nginx, tmp_path, [free_port(), free_port()], port) as child:
         await eventually(lambda: (tmp_path / "nginx.pid").exists() or bool(child.exit_code))
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"http://127.0.0.1:{port}/{EVENTS}?ticket=hush")
-            assert answer.status_code == 502
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            stream = await client.get(f"/{EVENTS}?ticket=hush")
+            assert stream.status_code == 200
+            assert stream.headers["content-type"] == "text/event-stream"
+            assert stream.text == "retry: 2000\n\n"
+            refused = await client.post("/v1/generations", json={})
+            assert refused.status_code == 503
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.headers["retry-after"] == "1"
+            assert msgspec.json.decode(refused.content, type=Problem).code is Code.OUTCOME_UNKNOWN
         log = tmp_path / "access.log"
-        await eventually(lambda: "502" in log.read_text())
+        await eventually(lambda: len(log.read_text().splitlines()) == 2)
+        assert {json.loads(line)["relay_status"][:3] for line in log.read_text().splitlines()} == {
+            "502"
+        }
         assert "hush" not in log.read_text() + child.text()
 
 

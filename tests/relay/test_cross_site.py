@@ -117,7 +117,8 @@ async def test_a_relay_that_knows_its_names_answers_under_no_other(
     open_relay: OpenRelay, host: str, status: int
 ) -> None:
     async with open_relay(RELAY_ALLOWED_HOSTS="localhost, [::1]") as relay:
-        for path in ("/", "/v1/generations", "/healthz"):
+        assert (await relay.client.get("/healthz", headers={"Host": host})).status_code == 200
+        for path in ("/", "/v1/generations", "/metrics"):
             answer = await relay.client.get(path, headers={"Host": host})
             assert answer.status_code == status
             if status == 421:

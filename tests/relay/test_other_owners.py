@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from relay.app import OPERATIONS
+from relay.app import OPERATIONS, PROTOCOLS
 from relay.openapi import openapi_document
 from relay.routes.operation import EVENT_STREAM
 from relay.tickets import Ticket, sign_ticket
@@ -140,6 +140,40 @@ TRESPASSING: dict[str, list[dict[str, str]]] = {
     "/v1/personas": [],
 }
 """Bodies that name what is alice's; a persona's own body names nothing."""
+
+
+@pytest.mark.parametrize(
+    ("method", "template"),
+    [(one.method, one.path) for one in (*OPERATIONS, *PROTOCOLS) if one.admits != "anyone"],
+)
+async def test_no_call_of_any_protocol_is_answered_without_credentials(
+    guarded: EdgeRelay, alice: Alice, method: str, template: str
+) -> None:
+    path = re.sub(r"{(\w+)(:path)?}", alice.ids["generation"], template)
+    stored = await guarded.stored()
+    for headers in ({}, {"Authorization": "Bearer prt_guessedguessedguessed"}):
+        answer = await ask(guarded, method, path, headers, {"kind": "chat", "input": "x"})
+        assert answer.status_code == 401
+        assert not any(one in answer.text for one in (SECRET_TEXT, *alice.ids.values()))
+    assert await guarded.stored() == stored
+
+
+@pytest.mark.parametrize(
+    ("method", "template"),
+    [(one.method, one.path) for one in PROTOCOLS if one.path.startswith("/openai/v1/responses/")],
+)
+async def test_another_owners_response_is_not_found_by_the_openai_sdk_either(
+    guarded: EdgeRelay, alice: Alice, method: str, template: str
+) -> None:
+    body = {"input": SECRET_TEXT, "background": True}
+    made = (await ask(guarded, "POST", "/openai/v1/responses", alice.headers, body)).json()
+    path = template.replace("{id}", made["id"])
+    bob = await guarded.bearer("admin", owner="bob")
+    theirs = await ask(guarded, method, path, bob)
+    assert theirs.status_code == 404
+    assert SECRET_TEXT not in theirs.text
+    mine = await ask(guarded, "GET", f"/openai/v1/responses/{made['id']}", alice.headers)
+    assert mine.json()["status"] == "queued"
 
 
 async def test_a_key_of_one_owner_is_free_for_another(guarded: EdgeRelay, alice: Alice) -> None:

@@ -29,9 +29,20 @@ def redis_binary() -> Path | None:
 class RedisServer:
     """One server process with a directory of its own; it answers when the constructor returns."""
 
-    def __init__(self, binary: Path, *, persistence: bool = False, options: tuple[str, ...] = ()):
-        """Start it; `persistence` = an append-only file (everysec), `options` = more arguments."""
+    def __init__(
+        self,
+        binary: Path,
+        *,
+        persistence: bool = False,
+        options: tuple[str, ...] = (),
+        password: str = "",
+    ):
+        """Start it; `persistence` = an append-only file (everysec), `options` = more arguments.
+
+        `password`: what logs in to it; `command` and `url` give it.
+        """
         self.binary = binary
+        self.password = password
         self.persistence = persistence
         self.options = options
         self.port = free_port()
@@ -41,7 +52,8 @@ class RedisServer:
     @property
     def url(self) -> str:
         """The address of database 0; it stays the same over restarts."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        login = f":{self.password}@" if self.password else ""
+        return f"redis://{login}127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -59,7 +71,7 @@ class RedisServer:
 
     def command(self, *words: str | int) -> object:
         """Run one command over a connection of its own; the reply as redis-py gives it."""
-        with redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=5) as client:
+        with redis.Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=5) as client:
             reply: object = client.execute_command(*words)
             return reply
 
@@ -103,6 +115,7 @@ class RedisServer:
                 self.binary,
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.directory),
                 *("--save", "", "--appendonly", "yes" if self.persistence else "no"),
+                *(("--requirepass", self.password) if self.password else ()),
                 *self.options,
             ],
             output=self.directory / "server.log",

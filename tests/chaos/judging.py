@@ -1,0 +1,55 @@
+"""What became of each generation, looked at once all is over, and every rule that it broke."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from jobs import keys
+from tests.chaos.conftest import MAX_ATTEMPTS
+from tests.chaos.history import Asked, Disturbance, Truth, Violation, violations
+from tests.chaos.system import System
+from tests.relay.heard import Heard
+
+
+async def replayed(system: System, asked: Asked) -> list[Heard]:
+    """What a reader is told that comes when all is over."""
+    reader = system.read(asked.id, name="replay")
+    await reader.finished(within=20)
+    return reader.numbered
+
+
+async def truth_of(system: System, asked: Asked) -> Truth:
+    """What the system says of it now; its log in Redis is gone afterwards."""
+    resource = await system.resource(asked.id)
+    turns = await system.turns(asked.id)
+    if resource["state"] in ("queued", "running"):
+        return Truth(resource, turns, [], [])
+    from_log = await replayed(system, asked)
+    system.redis.command("DEL", keys.log(asked.id))
+    return Truth(resource, turns, from_log, await replayed(system, asked))
+
+
+async def judged(
+    system: System, asked: Iterable[Asked], disturbances: Sequence[Disturbance]
+) -> list[Violation]:
+    """Every rule that is broken."""
+    gate = asyncio.Semaphore(20)
+
+    async def judge(one: Asked) -> list[Violation]:
+        async with gate:
+            truth = await truth_of(system, one)
+        return violations(one, truth, disturbances, max_attempts=MAX_ATTEMPTS)
+
+    found = await asyncio.gather(*(judge(one) for one in asked))
+    return [violation for one in found for violation in one]
+
+
+def report(seed: int, broken: Sequence[Violation], struck: Sequence[Disturbance]) -> str:
+    """What was broken, and what had been done."""
+    rules = Counter(one.rule for one in broken)
+    shown = "\n\n".join(map(str, broken[:6]))
+    faults = "\n".join(
+        f"  {one.began:.2f} to {one.ended:.2f} {one.fault}, {one.in_flight} running: {one.evidence}"
+        for one in struck
+    )
+    return f"CHAOS_SEED={seed}: {dict(rules)}\n\n{shown}\n\nfaults:\n{faults}"

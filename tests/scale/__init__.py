@@ -1,0 +1,1 @@
+"""Several relays and workers behind a balancer, on one PostgreSQL and one Redis, over TLS."""
