@@ -10,9 +10,10 @@ from jobs.errors import JobsError, Unavailable
 DRIVER_ERRORS = (SQLAlchemyError, OSError)
 """What a statement may raise; a time limit's TimeoutError is an OSError."""
 
-# Classes and codes of PostgreSQL's SQLSTATE: connection, resources, operator, system, read-only.
-_AWAY_CLASSES = frozenset({"08", "53", "57", "58"})
-_AWAY_CODES = frozenset({"25006"})
+# Classes and codes of PostgreSQL's SQLSTATE: connection, login, no such database (renamed while it
+# is restored), resources, operator, system; read-only, and "not currently accepting connections".
+_AWAY_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
+_AWAY_CODES = frozenset({"25006", "55000"})
 _COLLIDED_CODES = frozenset({"40001", "40P01"})
 _SQLITE_AWAY_CODES = frozenset(
     {

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 2.0
+REFUSED_LAST_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Ending:
                 committed = await self._commit(generation_id, attempt, outcome)
         except Exception:
             log.exception("an outcome can't be stored", extra={"generation": generation_id})
-            committed = await self._commit(generation_id, attempt, unstorable(outcome))
+            committed = await self._commit_failure(generation_id, attempt, unstorable(outcome))
         if committed is None:
             self.measures.fenced += 1
             self.publisher.abandon(attempt_log)
@@ -78,6 +79,22 @@ class Ending:
         attempt_log.append_terminal(ended)
         await self.announce(committed)
         return True
+
+    async def _commit_failure(
+        self, generation_id: str, attempt: int, outcome: Outcome
+    ) -> Committed | None:
+        """Tries until it is taken: an attempt that broke off here would be nobody's to end."""
+        delay = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                return await self._commit(generation_id, attempt, outcome)
+            except Exception as error:
+                log.error(
+                    "its failure can't be stored either; tried again",
+                    extra={"generation": generation_id, "reason": type(error).__name__},
+                )
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, REFUSED_LAST_SECONDS)
 
     async def announce(self, committed: Committed) -> None:
         """Counts it, tells the owner's feed, and offers the next in line; never raises."""

@@ -67,6 +67,32 @@ async def test_while_the_database_is_away_tokens_go_on_and_only_the_end_waits(
         assert reader.connections == 1, reader.tale()
 
 
+async def test_a_database_that_takes_nobody_for_a_while_loses_nothing(
+    postgres_system: System,
+) -> None:
+    """As during maintenance: the server is up, ends every session and refuses new ones."""
+    system = postgres_system
+    postgres = system.postgres
+    assert postgres is not None
+    name = "postgres"
+    readers = await wave(system, 4, "demo-words-40-pace-20")
+    postgres.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", "template1")
+    try:
+        ended = postgres.sql(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            f" WHERE datname = '{name}' AND pid <> pg_backend_pid()",
+            "template1",
+        )
+        assert int(ended) > 0
+        await eventually(
+            lambda: sum(one.output.count(IN_JOURNAL) for one in system.workers) >= 4, within=15.0
+        )
+    finally:
+        postgres.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true", "template1")
+    for reader in readers:
+        await assert_whole(system, reader, words(40), within=20)
+
+
 async def test_a_commit_that_arrives_after_a_newer_claim_changes_nothing(
     postgres_system: System,
 ) -> None:

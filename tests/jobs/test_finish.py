@@ -89,7 +89,7 @@ async def test_an_outcome_that_the_database_refuses_for_itself_ends_as_failed(
     attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
     attempt_log.append_text("kept")
 
-    monkeypatch.setattr(commits, "_keep_answer", _refusing_once(commits._keep_answer))
+    monkeypatch.setattr(commits, "_keep_answer", _refusing(1, commits._keep_answer))
     assert await ending.finish(attempt_log, completed("kept"))
     ended = await work.read(generation)
     assert ended.error is not None
@@ -99,13 +99,28 @@ async def test_an_outcome_that_the_database_refuses_for_itself_ends_as_failed(
     assert "no column can hold this" in caplog.text
 
 
-def _refusing_once(real: Any) -> Any:
-    refused = False
+async def test_a_database_that_refuses_even_the_failure_is_asked_until_it_takes_it(
+    work: Work, ending: Ending, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    generation, mine = await claimed(work)
+    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log.append_text("kept")
+    monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.001)
+    monkeypatch.setattr(commits, "_keep_answer", _refusing(4, commits._keep_answer))
+    assert await ending.finish(attempt_log, completed("kept"))
+    ended = await work.read(generation)
+    assert ended.output is not None
+    assert (ended.state, ended.output.text) == (State.FAILED, "kept")
+    assert caplog.text.count("its failure can't be stored either") == 3
+
+
+def _refusing(times: int, real: Any) -> Any:
+    refused = 0
 
     async def keep(*arguments: Any) -> Any:
         nonlocal refused
-        if not refused:
-            refused = True
+        if refused < times:
+            refused += 1
             raise ValueError("no column can hold this")
         return await real(*arguments)
 
