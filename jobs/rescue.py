@@ -50,6 +50,8 @@ UNHEARD_SHARE = 0.7
 """After so much of a lease without contact, live workers may look lost: they beat four times in
 one, and could not either."""
 ROWS_A_DUTY = 200
+LOST_A_ROUND = 2_000
+"""All that a large worker may run, so that none of its generations waits for others to be claimed."""
 SPREAD_SECONDS = 3.0
 """Over how long re-enqueued work is spread when there is much of it (protocol §8)."""
 SPREAD_A_ROW_SECONDS = 0.05
@@ -197,7 +199,7 @@ class Rescuer:
         lease = self.settings.relay_lease_seconds
         if not self._may_judge():
             return
-        rows = await find_lost(self.database, lease_seconds=lease, limit=ROWS_A_DUTY)
+        rows = await find_lost(self.database, lease_seconds=lease, limit=LOST_A_ROUND)
         if not self._may_judge():
             # The database stood still meanwhile, and nobody could beat.
             return

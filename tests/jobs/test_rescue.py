@@ -132,6 +132,21 @@ async def test_a_lost_workers_generation_is_offered_again_once(work: Work, clock
     assert (await work.read(asked)).attempt == 1
 
 
+async def test_all_that_a_large_worker_lost_is_offered_in_one_round(
+    work: Work, clock: Clock
+) -> None:
+    lost = 250
+    for _ in range(lost):
+        await work.store("Hello")
+    await register_worker(work.db, "wrk_lost", lost)
+    # As claimed by it, all at once.
+    await work.sql("UPDATE generations SET state = 'running', attempt = 1, worker_id = 'wrk_lost'")
+    await work.sql("UPDATE workers SET heartbeat_at = 0")
+    rescuer = work.rescuer()
+    await judge(rescuer, clock)
+    assert rescuer.counts.offered_again == lost == await work.queue.depth()
+
+
 async def test_lost_too_often_it_ends_with_the_text_in_one_token(work: Work, clock: Clock) -> None:
     asked = await abandoned(work, "ChidÉ 🎉")
     rescuer = work.rescuer(relay_max_attempts=1)
