@@ -51,7 +51,7 @@ UNHEARD_SHARE = 0.7
 one, and could not either."""
 ROWS_A_DUTY = 200
 LOST_A_ROUND = 2_000
-"""All that a large worker may run, so that none of its generations waits for others to be claimed."""
+"""All that a large worker may run: none of its generations waits for others to be claimed."""
 SPREAD_SECONDS = 3.0
 """Over how long re-enqueued work is spread when there is much of it (protocol §8)."""
 SPREAD_A_ROW_SECONDS = 0.05
