@@ -10,10 +10,11 @@ from jobs.errors import JobsError, Unavailable
 DRIVER_ERRORS = (SQLAlchemyError, OSError)
 """What a statement may raise; a time limit's TimeoutError is an OSError."""
 
-# Classes and codes of PostgreSQL's SQLSTATE: connection, login, no such database (renamed while it
-# is restored), resources, operator, system; read-only, and "not currently accepting connections".
-_AWAY_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58"})
-_AWAY_CODES = frozenset({"25006", "55000"})
+# Classes and codes of PostgreSQL's SQLSTATE. It lets nobody in: login, no such database (renamed
+# while it is restored), "not currently accepting connections".
+_REFUSING = frozenset({"28", "3D", "55000"})
+# And else: connection, resources, operator, system, read-only.
+_AWAY = _REFUSING | {"08", "53", "57", "58", "25006"}
 _COLLIDED_CODES = frozenset({"40001", "40P01"})
 _SQLITE_AWAY_CODES = frozenset(
     {
@@ -64,12 +65,18 @@ def is_away(error: Exception) -> bool:
         return True
     code = _sqlstate(error)
     if code is not None:
-        return code[:2] in _AWAY_CLASSES or code in _AWAY_CODES
+        return code[:2] in _AWAY or code in _AWAY
     if isinstance(error.orig, sqlite3.Error):
         number = getattr(error.orig, "sqlite_errorcode", None)
         return number is not None and number & 0xFF in _SQLITE_AWAY_CODES
     # asyncpg's own complaints carry no code: a closed or broken connection.
     return type(error.driver_exception).__name__ in {"InterfaceError", "InternalClientError"}
+
+
+def refuses(error: BaseException | None) -> bool:
+    """Whether the database answered, and lets nobody in at the moment; its reason says why."""
+    code = _sqlstate(error) if isinstance(error, DBAPIError) else None
+    return code is not None and (code[:2] in _REFUSING or code in _REFUSING)
 
 
 def was_cut(error: Exception) -> bool:

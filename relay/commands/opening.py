@@ -9,7 +9,8 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jobs.database import Database, database_url, schema_is_current
-from jobs.errors import JobsError
+from jobs.database_errors import refuses
+from jobs.errors import JobsError, Unavailable
 from relay.commands.showing import note
 from relay.services import Services, connect
 from relay.settings import read_relay_settings
@@ -42,11 +43,18 @@ class DatabaseRefused(JobsError):
 
 @contextmanager
 def refusals_told() -> Iterator[None]:
-    """Raises DatabaseRefused for what a database driver says and the store has no word for."""
+    """Raises DatabaseRefused for what a database driver says and the store has no word for.
+
+    A refusal that the store waits out is told in the driver's words too: an operator can mend it.
+    """
     try:
         yield
     except SQLAlchemyError as error:
         raise DatabaseRefused(error) from error
+    except Unavailable as error:
+        if refuses(cause := error.__cause__) and isinstance(cause, SQLAlchemyError):
+            raise DatabaseRefused(cause) from error
+        raise
 
 
 @asynccontextmanager
