@@ -13,7 +13,7 @@ from jobs.errors import JobsError
 from jobs.generate import Stop, Workshop, generate
 from jobs.generation import Generation, State, events_url, rfc3339
 from jobs.store.breakers import BreakerOpen
-from jobs.store.claims import Claimed, claim, hand_over
+from jobs.store.claims import Claimed, claim, hand_over, let_go
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +75,8 @@ class Runner:
             self.freed.set()
 
     def knows(self, generation_id: str) -> bool:
-        """Whether it runs here, is being claimed, or broke off here and is not to run again."""
-        return (
-            generation_id in self._running
-            or self._claiming[generation_id] > 0
-            or generation_id in self._broken
-        )
+        """Whether it runs here, or is being claimed."""
+        return generation_id in self._running or self._claiming[generation_id] > 0
 
     async def start(self, generation_id: str, seen_attempt: int) -> bool:
         """Claims the attempt after `seen_attempt` and runs it in the background.
@@ -151,8 +147,16 @@ class Runner:
             one.stop.request("fenced")
 
     async def hand_over(self, generation_id: str, attempt: int) -> None:
-        """Gives back what this worker holds and does not run. Raises Unavailable."""
+        """Gives back what this worker holds and does not run; what broke off here is lost by it.
+
+        Raises Unavailable.
+        """
         ending = self._workshop.ending
+        if generation_id in self._broken:
+            # Not handed over, which would cost no attempt and so could go on for ever.
+            await let_go(ending.database, generation_id, attempt)
+            self._broken.discard(generation_id)
+            return
         # Not so if it ended while the beat that named it was under way.
         if await hand_over(ending.database, generation_id, attempt):
             log.warning(
@@ -189,7 +193,6 @@ class Runner:
         del self._running[claimed.id]
         self.freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Not handed over, which would cost no attempt and so could go on for ever.
             self._broken.add(claimed.id)
             log.error("an attempt broke off", exc_info=error, extra={"generation": claimed.id})
 

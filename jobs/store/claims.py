@@ -31,6 +31,7 @@ __all__ = [
     "deregister_worker",
     "forget_workers",
     "hand_over",
+    "let_go",
     "read_context",
     "register_worker",
 ]
@@ -137,6 +138,15 @@ _HAND_OVER = (
     )
     .values(worker_id=None, handed_over=True)
 )
+_LET_GO = (
+    update(generations)
+    .where(
+        generations.c.id == bindparam("generation"),
+        generations.c.attempt == bindparam("claimed"),
+        generations.c.state == "running",
+    )
+    .values(worker_id=None)
+)
 
 
 async def claim(
@@ -215,3 +225,11 @@ async def hand_over(db: Database, generation_id: str, attempt: int) -> bool:
         return (await connection.execute(_HAND_OVER, parameters)).rowcount == 1
 
     return await db.write(give)
+
+
+async def let_go(db: Database, generation_id: str, attempt: int) -> None:
+    """Gives up a running generation, which is lost from now on: that costs it this attempt.
+
+    Nothing where a newer attempt has it or it has ended. Raises CommitUnknown.
+    """
+    await db.write_one(_LET_GO, {"generation": generation_id, "claimed": attempt})

@@ -211,7 +211,8 @@ async def request_cancel(db: Database, owner: str | None, generation_id: str) ->
         ended = await _end_queued(connection, generation_id, State.CANCELLED, None)
         if ended is not None:
             return CancelOutcome(ended.generation, True, ended.promoted)
-        await connection.execute(_ASK_TO_STOP, mine)
+        # Without the owner, which is a column too and would be set by it.
+        await connection.execute(_ASK_TO_STOP, {"generation": generation_id})
         row = (await connection.execute(_RESOURCE, mine)).one()
         return CancelOutcome(generation_of(row, row.answer), False, None)
 

@@ -10,10 +10,12 @@ import pytest
 
 from jobs import keys
 from jobs.errors import Unavailable
+from jobs.generate import generate
 from jobs.generation import Generation, State
 from jobs.pubsub import open_pubsub
 from jobs.runner import started
-from jobs.store.claims import claim, register_worker
+from jobs.store.claims import Claimed, claim, register_worker
+from jobs.store.commits import request_cancel
 from tests.jobs.at_work import OWNER, Work, at_work
 from tests.services import eventually
 
@@ -52,36 +54,41 @@ async def test_the_feed_hears_of_the_start_and_of_the_end(work: Work, redis_url:
     assert heard[1].output.characters == len("Hello")
 
 
-async def test_an_attempt_that_broke_off_is_said_and_not_run_again_and_again(
+async def test_an_attempt_that_broke_off_is_lost_while_its_worker_lives_and_not_run_for_ever(
     work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runs = 0
+    attempts: list[int] = []
 
-    async def broken(*_: Any) -> None:
-        nonlocal runs
-        runs += 1
+    async def broken(workshop: Any, claimed: Claimed, stop: Any) -> None:
+        attempts.append(claimed.attempt)
         raise RuntimeError("a defect")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("jobs.runner.generate", broken)
-        hired = await work.hire(relay_lease_seconds=1.0)
-        asked = await work.ask("Hello")
-        await eventually(lambda: runs == 1)
-        [(beaten,)] = await work.sql("SELECT heartbeat_at FROM workers")
-
-        async def has_beaten() -> bool:
-            [(again,)] = await work.sql("SELECT heartbeat_at FROM workers")
-            return bool(again > beaten + 600)
-
-        await eventually(has_beaten)
-        assert runs == 1
-        assert "an attempt broke off" in caplog.text
-        await hired.dismiss()
-    # Lost with its worker, which counts: it is run again, but not for ever.
+    monkeypatch.setattr("jobs.runner.generate", broken)
     await work.hire(relay_lease_seconds=1.0)
-    ended = await work.ended(asked)
-    assert (ended.state, ended.attempt) == (State.COMPLETED, 2)
-    assert await work.sql("SELECT lost_attempts FROM generations") == [(1,)]
+    ended = await work.ended(await work.ask("Hello"), within=15)
+    assert attempts == [1, 2]
+    assert ended.error is not None
+    assert (ended.state, ended.error.code) == (State.FAILED, "worker_lost")
+    assert caplog.text.count("an attempt broke off") == 2
+
+
+async def test_what_broke_off_can_be_cancelled_while_its_worker_lives(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broke = 0
+
+    async def broken_once(workshop: Any, claimed: Claimed, stop: Any) -> None:
+        nonlocal broke
+        if claimed.attempt == 1:
+            await request_cancel(work.db, None, claimed.id)
+            broke += 1
+            raise RuntimeError("a defect")
+        await generate(workshop, claimed, stop)
+
+    monkeypatch.setattr("jobs.runner.generate", broken_once)
+    await work.hire(relay_lease_seconds=1.0)
+    ended = await work.ended(await work.ask("Hello"), within=15)
+    assert (ended.state, broke) == (State.CANCELLED, 1)
 
 
 async def test_a_worker_whose_lease_has_run_out_claims_nothing_until_it_is_renewed(
