@@ -159,7 +159,8 @@ async def test_a_worker_at_another_endpoint_takes_what_the_first_one_may_not(
     waiting = await work.ask("Hello")
     await held_back(work, waiting, caplog)
     await work.hire()
-    assert (await work.ended(waiting)).state is State.COMPLETED
+    # Offered once a second, and whichever of the two comes first picks it up.
+    assert (await work.ended(waiting, within=40)).state is State.COMPLETED
     assert len(await read_breakers(work.db)) == 1
 
 
