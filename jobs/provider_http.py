@@ -136,6 +136,8 @@ class Connection(asyncio.Protocol):
         self._framed = False
         self._reads = True
         self._body = PushedBody(self)
+        # What this read brought of the body, chunk by chunk: it is passed on as one piece.
+        self._pieces: list[bytes] = []
         self.expiry: asyncio.TimerHandle | None = None
 
     @property
@@ -200,7 +202,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._pass_on()
             self._fail(httpx2.RemoteProtocolError("the answer is no HTTP/1.1"))
+        else:
+            self._pass_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends what is under way (asyncio.Protocol)."""
@@ -237,8 +242,13 @@ class Connection(asyncio.Protocol):
             self._head = None
 
     def on_body(self, piece: bytes) -> None:
-        """Passes a piece of the body on (httptools)."""
-        self._body.receive(piece)
+        """Takes a piece of the body (httptools)."""
+        self._pieces.append(piece)
+
+    def _pass_on(self) -> None:
+        if pieces := self._pieces:
+            self._pieces = []
+            self._body.receive(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def on_message_complete(self) -> None:
         """The answer is whole (httptools): the connection may serve the next."""
@@ -246,6 +256,7 @@ class Connection(asyncio.Protocol):
             return
         assert self._parser is not None
         keep, self._parser = self._parser.should_keep_alive(), None
+        self._pass_on()
         self._body.end()
         if keep:
             self._on_free(self)

@@ -21,13 +21,13 @@ _MAX_HEAD_BYTES = 2048
 _Count = Annotated[int, msgspec.Meta(ge=0)] | None
 
 
-class TextPiece(msgspec.Struct, frozen=True):
+class TextPiece(msgspec.Struct, frozen=True, gc=False):
     """Text of the answer: one or more tokens, clean (protocol §1), never empty."""
 
     text: str
 
 
-class CallPiece(msgspec.Struct, frozen=True):
+class CallPiece(msgspec.Struct, frozen=True, gc=False):
     """A fragment of a tool call, any part of which may be missing, as the model sent it."""
 
     index: int | None
@@ -46,18 +46,18 @@ class Finished(msgspec.Struct, frozen=True):
 ModelEvent = TextPiece | CallPiece | Finished
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class _Call(msgspec.Struct):
+class _Call(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
@@ -66,13 +66,13 @@ class _Delta(msgspec.Struct):
     reasoning_content: Any = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: Any = None
     error: Any = None
@@ -80,7 +80,7 @@ class _Chunk(msgspec.Struct):
     type: Any = None
 
 
-class _Counts(msgspec.Struct):
+class _Counts(msgspec.Struct, gc=False):
     prompt_tokens: _Count = None
     completion_tokens: _Count = None
 

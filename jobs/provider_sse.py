@@ -34,6 +34,39 @@ class EventSplitter:
 
         Raises EventTooLong after those that came before.
         """
+        # Nearly all that a model sends are events of one line of data: they are split at once.
+        begin = 0
+        if self._held or self._data or self._name:
+            begin = piece.find(b"\n\n") + 2
+            if begin < 2:
+                begin = len(piece)
+            yield from self._each_line(piece[:begin])
+        end = piece.rfind(b"\n\n", begin)
+        if end >= 0 and (values := self._one_line_events(piece[begin:end])) is not None:
+            for value in values:
+                yield b"", value
+            begin = end + 2
+        if begin < len(piece):
+            yield from self._each_line(piece[begin:])
+
+    def _one_line_events(self, lines: bytes) -> list[bytes] | None:
+        """Their data, if all of it is events of one `data: ` line each, between two blank ones."""
+        if (
+            self._held
+            or self._data
+            or self._name
+            or not lines.startswith(b"data: ")
+            or len(lines) > MAX_EVENT_BYTES
+            or b"\r" in lines
+        ):
+            return None
+        values = lines[6:].split(b"\n\ndata: ")
+        if lines.count(b"\n") != 2 * len(values) - 2:
+            return None
+        self._after_cr = self._at_start = False
+        return values
+
+    def _each_line(self, piece: bytes) -> Iterator[tuple[bytes, bytes]]:
         for line in self._lines(piece):
             if line.startswith(b"data:"):
                 value = line[6:] if line.startswith(b" ", 5) else line[5:]

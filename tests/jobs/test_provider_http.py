@@ -108,6 +108,31 @@ async def test_interim_answers_are_passed_over_and_bodies_may_end_in_any_way(
         assert model.connections == 1
 
 
+async def test_all_chunks_of_one_read_are_one_piece_even_before_what_is_no_http() -> None:
+    wire, connection = Wire(), Connection(lambda _: None)
+    connection.connection_made(wire)
+    asked = asyncio.create_task(connection.ask(b"one"))
+    await asyncio.sleep(0)
+    chunk = b"2\r\nab\r\n"
+    connection.data_received(HEAD + chunk * 100)
+    _, _, body = await asked
+    connection.data_received(chunk)
+    pieces: list[bytes] = []
+
+    def take(piece: bytes) -> bool:
+        pieces.append(piece)
+        return True
+
+    taken = asyncio.create_task(body.push(take))
+    await asyncio.sleep(0)
+    connection.data_received(chunk * 3)
+    connection.data_received(chunk + b"no length\r\n")
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await taken
+    assert pieces == [b"ab" * 100, b"ab", b"ab" * 3, b"ab"]
+    assert wire.aborted
+
+
 @pytest.mark.parametrize("ending", [Close(), Reset()])
 async def test_a_framed_body_that_is_cut_is_an_error_after_what_came(
     client: httpx2.AsyncClient, ending: Close | Reset

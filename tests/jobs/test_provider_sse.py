@@ -68,6 +68,22 @@ def test_any_cutting_gives_the_events_of_the_standard(cut: tuple[str, list[bytes
     assert split(*(bytes([byte]) for byte in body.encode())) == reference(body)
 
 
+@given(st.lists(st.sampled_from(["x", "", "data: y", "ü"]), min_size=3, max_size=6), st.data())
+def test_events_of_one_line_each_are_the_same_in_one_piece_and_in_two(
+    values: list[str], data: st.DataObject
+) -> None:
+    body = "".join(f"data: {value}\n\n" for value in values).encode()
+    cut = data.draw(st.integers(0, len(body)))
+    expected = [(b"", value.encode()) for value in values]
+    assert split(body) == split(body[:cut], body[cut:]) == expected
+
+
+def test_a_byte_order_mark_is_skipped_at_the_start_alone() -> None:
+    marked = "\ufeffdata: a\n\n".encode()
+    assert split(marked) == [(b"", b"a")]
+    assert split(b"data: x\n\n", marked) == [(b"", b"x")]
+
+
 def test_an_event_without_its_blank_line_is_dropped() -> None:
     assert split(b"data: a\n\ndata: b\n") == [(b"", b"a")]
 
