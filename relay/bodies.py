@@ -17,6 +17,8 @@ from jobs.generation import Kind, OnActive
 from relay.errors import BodyTooLarge, InvalidField, MalformedBody, UnsupportedMedia
 
 MAX_BODY_BYTES = 1 << 20
+MAX_HISTORY_BYTES = 4 << 20
+"""Of a body that repeats a chat: some clients send no other, however little of it is taken."""
 MAX_INPUT_CHARACTERS = 100_000
 
 InputText = Annotated[
@@ -94,14 +96,14 @@ class Body(msgspec.Struct, Generic[B], frozen=True):
     canonical: bytes
 
 
-async def read_body(request: Request, kind: type[B]) -> Body[B]:
+async def read_body(request: Request, kind: type[B], *, max_bytes: int = MAX_BODY_BYTES) -> Body[B]:
     """The request's body as this type.
 
-    Reads at most MAX_BODY_BYTES, whatever length was announced. Raises UnsupportedMedia,
+    Reads at most `max_bytes`, whatever length was announced. Raises UnsupportedMedia,
     BodyTooLarge, MalformedBody or InvalidField, in this order.
     """
     _require_json(request.headers.get("content-type", ""))
-    return parse_body(await _read(request), kind)
+    return parse_body(await _read(request, max_bytes), kind)
 
 
 async def refuse_body(request: Request) -> None:
@@ -152,16 +154,16 @@ def _is_chunked(request: Request) -> bool:
     return "transfer-encoding" in request.headers
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, max_bytes: int) -> bytes:
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > MAX_BODY_BYTES:
-        raise BodyTooLarge(MAX_BODY_BYTES)
+    if announced.isdecimal() and int(announced[:20]) > max_bytes:
+        raise BodyTooLarge(max_bytes)
     chunks = bytearray()
     try:
         async for chunk in request.stream():
             # Also without an announced length, no more than the limit is ever held.
-            if len(chunks) + len(chunk) > MAX_BODY_BYTES:
-                raise BodyTooLarge(MAX_BODY_BYTES)
+            if len(chunks) + len(chunk) > max_bytes:
+                raise BodyTooLarge(max_bytes)
             chunks += chunk
     except ClientDisconnect:
         raise MalformedBody("the body ended before it was complete") from None

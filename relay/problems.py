@@ -70,7 +70,7 @@ MEANINGS: Mapping[Code, str] = {
     Code.CROSS_SITE: "A page of another site asks for a change, and authorization is off.",
     Code.WRONG_HOST: "The request names a host that is none of RELAY_ALLOWED_HOSTS.",
     Code.UNSUPPORTED_MEDIA_TYPE: "The body is not declared as application/json.",
-    Code.BODY_TOO_LARGE: "The body is over 1 MiB.",
+    Code.BODY_TOO_LARGE: "The body is over 1 MiB, or 4 MiB where it may hold a chat.",
     Code.MALFORMED_BODY: "The body is not one JSON document, or was cut off.",
     Code.INVALID_REQUEST: "A field, parameter or header can't be taken; `field` names it.",
     Code.IDEMPOTENCY_KEY_REUSED: "The Idempotency-Key was used with another path or body.",

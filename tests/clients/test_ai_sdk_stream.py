@@ -84,6 +84,19 @@ async def test_only_the_last_message_need_be_sent_and_only_text_is_taken(place: 
     assert refused.text == "messages: has a part of type 'file': only text is taken"
 
 
+async def test_a_page_may_send_a_long_history_with_each_message(place: Place) -> None:
+    await place.work.hire()
+    sent = asking("hi")
+    for number in range(40):
+        parts = [{"type": "text", "text": "x" * 90_000, "state": "done"}]
+        sent["messages"].insert(0, {"id": f"gen_{number}", "role": "assistant", "parts": parts})
+    assert len(json.dumps(sent)) > 3 << 20
+    assert chunks((await place.http.post("/ai/chat", json=sent)).text)[-1]["type"] == "finish"
+    sent["messages"] *= 2
+    refused = await place.http.post("/ai/chat", json=sent)
+    assert (refused.status_code, refused.text) == (413, "a body may have at most 4194304 bytes")
+
+
 REFUSED = [
     (b"{", 400),
     (b"{}", 422),

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from jobs.generation import Generation
 from jobs.store.conversations import read_conversation
 from jobs.store.requests import Thread
-from relay.bodies import read_body
+from relay.bodies import MAX_HISTORY_BYTES, read_body
 from relay.protocols.ag_ui.events import Events
 from relay.protocols.ag_ui.history import messages_before
 from relay.protocols.ag_ui.request import RunInput
@@ -17,7 +17,7 @@ PROTOCOL = "ag-ui"
 
 async def run(call: Call) -> Response:
     """Begins the run, or attaches to it, running or ended, if it was begun before."""
-    asked = (await read_body(call.request, RunInput)).value
+    asked = (await read_body(call.request, RunInput, max_bytes=MAX_HISTORY_BYTES)).value
     run_id = asked.checked_run_id()
 
     async def tell(generation: Generation, begun_before: bool) -> Events:

@@ -7,7 +7,7 @@ from jobs.store.commits import request_cancel
 from jobs.store.reads import read_stream_row
 from jobs.store.requests import Thread
 from jobs.store.threads import read_thread, unfinished_in_thread
-from relay.bodies import read_body
+from relay.bodies import MAX_HISTORY_BYTES, read_body
 from relay.problems import Refusal
 from relay.protocols.ai_sdk.chunks import HEADERS, Chunks
 from relay.protocols.ai_sdk.request import Message, SendMessages, said_in
@@ -23,7 +23,7 @@ REPLAYED_SECONDS = 60.0
 
 async def send(call: Call) -> Response:
     """Answers the last message of the user, on this very response."""
-    asked = (await read_body(call.request, SendMessages)).value
+    asked = (await read_body(call.request, SendMessages, max_bytes=MAX_HISTORY_BYTES)).value
     newest = asked.newest()
     said = said_in(newest)
     thread = Thread(PROTOCOL, asked.id)

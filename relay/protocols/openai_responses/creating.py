@@ -13,7 +13,7 @@ from jobs.store.protocols import Begun
 from jobs.store.requests import Tries
 from jobs.store.tries import next_would_find
 from relay.accepting import accept_generation, model_or_default, replay_headers, request_hash
-from relay.bodies import Body, read_body
+from relay.bodies import MAX_HISTORY_BYTES, Body, read_body
 from relay.errors import InvalidField, TooManyStreams
 from relay.problems import refusal_of
 from relay.protocols.following import stream_accepted_projected, stream_projected, wait_for_end
@@ -40,7 +40,7 @@ _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
 async def create(call: Call) -> Response:
     """Starts a generation; answers at once, with its events, or once it has ended."""
     since = time.monotonic()
-    body = await read_body(call.request, CreateResponse)
+    body = await read_body(call.request, CreateResponse, max_bytes=MAX_HISTORY_BYTES)
     new = await _new_generation(call, body, since)
     try:
         return await _create(call, body.value, new)
