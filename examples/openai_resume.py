@@ -4,8 +4,9 @@
     export OPENAI_BASE_URL=http://127.0.0.1:8000/openai/v1 OPENAI_API_KEY=prt_…
     python openai_resume.py answer.json "Tell me a story"
 
-`answer.json` is all that it remembers: the response, the number of the last event that it has seen,
-and the text up to there. The answer goes to stdout, and what becomes of the connection to stderr.
+`answer.json` is all that it remembers: the key under which it asks, the response, the number of the
+last event that it has seen, and the text up to there. The answer goes to stdout, what becomes of
+the connection to stderr.
 `OPENAI_MODEL` may name a model; the relay's own default answers else.
 """
 
@@ -13,6 +14,7 @@ import json
 import os
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,11 @@ LAST_EVENTS = ("response.completed", "response.failed", "response.incomplete")
 def main(path: Path, prompt: str) -> int:
     """Exit status 0 once the answer is complete, 1 if it never will be."""
     client = openai.OpenAI()
-    answer = json.loads(path.read_text()) if path.exists() else {}
-    sys.stdout.write(answer.get("text", ""))
+    if not path.exists():
+        # Before it asks: asking once more under the same key finds the response that is there.
+        remember({"key": str(uuid.uuid4()), "seen": -1, "text": ""}, path)
+    answer = json.loads(path.read_text())
+    sys.stdout.write(answer["text"])
     while True:
         try:
             last = follow(client, answer, path, prompt)
@@ -47,7 +52,10 @@ def follow(client: openai.OpenAI, answer: dict[str, Any], path: Path, prompt: st
         events = client.responses.retrieve(answer["id"], stream=True, starting_after=answer["seen"])
     else:
         model = os.environ.get("OPENAI_MODEL") or openai.omit
-        events = client.responses.create(model=model, input=prompt, background=True, stream=True)
+        key = {"Idempotency-Key": answer["key"]}
+        events = client.responses.create(
+            model=model, input=prompt, background=True, stream=True, extra_headers=key
+        )
     for event in events:
         if event.type == "response.created":
             answer.update(id=event.response.id, text="")

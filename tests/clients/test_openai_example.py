@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.clients.cutter import Cut
 from tests.clients.openai_python import generation_of
 from tests.clients.place import Place
 from tests.services import Child, DelayingProxy, eventually
@@ -82,6 +83,17 @@ async def test_killed_anywhere_it_goes_on_where_it_stopped(place: Place, tmp_pat
     assert (await runs.finished()).endswith("[completed]\n")
     assert runs.remembered() == memory
     assert len(await place.work.requests()) == 1
+
+
+async def test_cut_off_before_it_knows_its_response_it_asks_for_no_second(
+    place: Place, tmp_path: Path
+) -> None:
+    await place.work.hire()
+    plan = place.plan(Cut(0), Cut(0, inside=True))
+    runs = Runs(place.url + plan.path, tmp_path)
+    assert (await runs.finished()).endswith(f"{SAID}[completed]\n")
+    assert plan.made == 2
+    assert await place.generations() == 1
 
 
 async def test_it_outlives_a_connection_that_breaks(place: Place, tmp_path: Path) -> None:
