@@ -5,12 +5,15 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import EdgeRelay
 from tests.services import eventually
 
 RESPONSES = "/openai/v1/responses"
+RETRY_COUNT = "x_stainless_retry_count"
+PYTHON, JAVASCRIPT = "x_stainless_read_timeout", "x_stainless_timeout"
 UNKNOWN = f"resp_{'0' * 26}"
 
 
@@ -237,3 +240,38 @@ async def test_the_sdk_is_not_to_try_again_where_its_try_would_be_mistaken(
         assert same.headers["x-should-retry"] == "false"
         assert same.headers["retry-after"] == other.headers["retry-after"]
         assert "x-should-retry" not in other.headers
+
+
+@pytest.mark.parametrize(
+    ("waits", "minutes", "found"),
+    [
+        ({PYTHON: "600.0"}, 11, True),
+        ({PYTHON: "600.0"}, 14, False),
+        ({PYTHON: "1200"}, 20, True),
+        ({PYTHON: "86400"}, 30, True),
+        ({JAVASCRIPT: "1200"}, 20, True),
+        ({JAVASCRIPT: "2"}, 1, True),
+        ({JAVASCRIPT: "2"}, 11, False),
+        # No timeout at all: as long as an answer can take.
+        ({}, 30, True),
+        ({}, 60, False),
+    ],
+)
+async def test_a_try_is_known_again_for_as_long_as_its_sdk_waits(
+    relay: EdgeRelay, waits: dict[str, str], minutes: int, found: bool
+) -> None:
+    said = {"input": "hi", "background": True}
+    first = await post(relay, said, **waits, **{RETRY_COUNT: "0"})
+    ago = text("UPDATE generations SET created_at = created_at - :ms")
+    await relay.services.db.write_one(ago, {"ms": minutes * 60_000})
+    second = await post(relay, said, **waits, **{RETRY_COUNT: "1"})
+    assert (second.json()["id"] == first.json()["id"]) == found
+
+
+async def test_a_request_may_hold_a_whole_chat(relay: EdgeRelay) -> None:
+    spoken = [{"role": role, "content": "x" * 500_000} for role in ("user", "assistant")] * 2
+    said = [*spoken, {"role": "user", "content": "hi"}]
+    assert len((await background(relay, input=said))["id"]) > 5
+    too_long = await post(relay, {"input": [*said, *spoken, *spoken]})
+    assert too_long.status_code == 413
+    assert too_long.json()["error"]["code"] == "body_too_large"

@@ -3,7 +3,6 @@
 import re
 import time
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from jobs.errors import OverBudget
@@ -28,13 +27,13 @@ from relay.routes.operation import Call, json_answer
 from relay.routes.starting import start_streamed
 from relay.streaming import start_accepted
 
-READ_TIMEOUT_SECONDS = 600.0
-"""How long an SDK waits for an answer unless it says otherwise."""
 LONGEST_PAUSE_SECONDS = 130.0
 """Between two tries: the longest `Retry-After` that the SDKs obey, and some more."""
 
 _COUNT = re.compile(r"[0-9]{1,2}", re.ASCII)
-_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)
+_TIMEOUTS = ("x-stainless-read-timeout", "x-stainless-timeout")
+"""How long the SDK of Python and that of JavaScript say that they wait for an answer."""
 
 
 async def create(call: Call) -> Response:
@@ -115,7 +114,7 @@ async def _new_generation(call: Call, body: Body[CreateResponse], since: float) 
         name=wish.name,
         idempotency_key=key,
         idempotency_hash=request_hash(call.request, body.canonical),
-        tries=_tries(call.request, since) if key is None else None,
+        tries=_tries(call, since) if key is None else None,
         # The SDKs' protocol knows no reset.
         restartable=False,
         asked={
@@ -135,11 +134,15 @@ async def _previous(call: Call, response: str) -> Begun:
         raise InvalidField("previous_response_id", reason) from None
 
 
-def _tries(request: Request, since: float) -> Tries | None:
+def _tries(call: Call, since: float) -> Tries | None:
     """How often the SDK says that it has tried; it sends no key of its own for its tries."""
-    count = request.headers.get("x-stainless-retry-count", "")
+    headers, settings = call.request.headers, call.services.settings.jobs
+    count = headers.get("x-stainless-retry-count", "")
     if not _COUNT.fullmatch(count):
         return None
-    timeout = request.headers.get("x-stainless-read-timeout", "")
-    seconds = float(timeout) if _SECONDS.fullmatch(timeout) else READ_TIMEOUT_SECONDS
-    return Tries(int(count), seconds + LONGEST_PAUSE_SECONDS, since)
+    # One that names no timeout has none; no answer takes longer than this.
+    runs = settings.relay_max_attempts * settings.relay_generation_timeout_seconds
+    longest = settings.relay_queue_expires_seconds + runs
+    given = [headers[name] for name in _TIMEOUTS if _SECONDS.fullmatch(headers.get(name, ""))]
+    waits = min(longest, *map(float, given)) if given else longest
+    return Tries(int(count), waits + LONGEST_PAUSE_SECONDS, since)
