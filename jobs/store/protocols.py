@@ -25,6 +25,9 @@ _BEGUN = SELECT_RESOURCE.add_columns(generations.c.asked).where(
     generations.c.owner == bindparam("owner"),
     generations.c.hidden_at.is_(None),
 )
+_UNDER_KEY = SELECT_RESOURCE.where(
+    generations.c.owner == bindparam("owner"), generations.c.idempotency_key == bindparam("key")
+)
 _HIDE = (
     update(generations)
     .where(
@@ -46,6 +49,12 @@ async def read_begun(db: Database, owner: str, generation_id: str, protocol: str
     if not rows or (rows[0].asked or {}).get("protocol") != protocol:
         raise NotFound(generation_id)
     return Begun(generation_of(rows[0], rows[0].answer), rows[0].asked)
+
+
+async def read_under_key(db: Database, owner: str, key: str) -> Generation | None:
+    """This owner's generation that was begun by a request with this key; raises Unavailable."""
+    rows = await db.fetch(_UNDER_KEY, {"owner": owner, "key": key})
+    return generation_of(rows[0], rows[0].answer) if rows else None
 
 
 async def hide(db: Database, owner: str, generation_id: str) -> None:

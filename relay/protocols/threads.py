@@ -84,6 +84,13 @@ async def begin(
     return await start_streamed(call, new, show)
 
 
+async def attach(call: Call, generation_id: str, projection: Projection) -> Response:
+    """The stream of a generation that was begun before; it always gets a place."""
+    access, slots = call.access, call.services.slots
+    with slots.acquire(access.owner, access.token_prefix, reconnect=True) as slot:
+        return slot.hold(await stream_projected(call.services, generation_id, projection))
+
+
 def checked_input(field: str, said: str) -> str:
     """The user's words; InvalidField where there are none, or more than the native API takes."""
     if not said.strip():

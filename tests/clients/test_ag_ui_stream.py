@@ -153,3 +153,19 @@ def test_what_was_told_is_not_told_again_after_a_reset() -> None:
         "TEXT_MESSAGE_CONTENT",
     ]  # fmt: skip
     assert [one["delta"] for one in events(after.decode())] == ["c"]
+
+
+async def test_a_run_is_attached_to_by_its_ids_whatever_else_is_sent(place: Place) -> None:
+    await place.work.hire()
+    first = events((await place.http.post("/ag-ui", json=asking("hi"))).text)
+    picture = [{"type": "image", "source": {"type": "url", "value": "x"}}]
+    nothing = {**asking("hi"), "messages": []}
+    for sent in (nothing, asking(picture), asking("other"), asking("hi", kind="song")):
+        answer = await place.http.post("/ag-ui", json=sent)
+        assert answer.status_code == 200
+        started, snapshot, *rest = events(answer.text)
+        assert [one["content"] for one in snapshot["messages"]] == ["hi"]
+        assert [started, *rest] == first
+    refused = await place.http.post("/ag-ui", json={**nothing, "runId": "r2"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "messages")
+    assert await place.generations() == 1

@@ -113,7 +113,7 @@ async def test_a_page_that_was_closed_or_reloaded_attaches_while_it_runs_and_aft
             say("first"), say(SAID, "r2", leaveAfter=5), {"act": "reload", "keep": keep},
             attach("r2"), attach("r2"),
         )
-        for keep in ("user", "all")
+        for keep in ("user", "all", "none")
     ]  # fmt: skip
     whole = [("user", "first"), ("assistant", "first"), ("user", SAID), ("assistant", SAID)]
     for _, left, _, attached, again in await run(node, *pages):
