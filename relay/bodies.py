@@ -112,7 +112,7 @@ async def refuse_body(request: Request) -> None:
     if request.headers.get("content-length", "0") == "0" and not _is_chunked(request):
         return
     _require_json(declared)
-    data = await _read(request)
+    data = await _read(request, MAX_BODY_BYTES)
     if data:
         parse_body(data, NoFields)
 

@@ -18,6 +18,17 @@ class Thread(msgspec.Struct, frozen=True):
     """What the protocol's own requests call it."""
 
 
+class Replaces(msgspec.Struct, frozen=True):
+    """What a request takes back of its thread's chat: all that came after the answer `keeps`.
+
+    That is a generation's id, or empty where nothing stays. Where it is None, or none of the chat's
+    answers, `newest` tells whether the newest answer is taken back, or nothing.
+    """
+
+    keeps: str | None
+    newest: bool
+
+
 class Tries(msgspec.Struct, frozen=True):
     """How often a client that sends no idempotency key says that it has tried this request.
 
@@ -39,8 +50,8 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     on from: in the same conversation if that one is its newest, else in a new one that begins with
     all that led there. `asked` is what the answers of another protocol repeat of the request, its
     `protocol` among it. `traceparent` is where the request stands in a trace, in W3C's form.
-    One that `replaces` the newest answer of its thread's chat goes on from what was said before
-    that, in a conversation that branches off there.
+    One that `replaces` what its thread's chat said last goes on from what was said before that, in
+    a conversation that branches off there; see Replaces.
     """
 
     owner: str
@@ -52,7 +63,7 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     persona_id: str | None = None
     name: str | None = None
     thread: Thread | None = None
-    replaces: bool = False
+    replaces: Replaces | None = None
     on_active: OnActive = "reject"
     idempotency_key: str | None = None
     idempotency_hash: str | None = None

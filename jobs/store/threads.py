@@ -1,8 +1,8 @@
 """Threads: conversations under the names that clients of other protocols give them.
 
 A name is its owner's and its protocol's. The first request under it makes the conversation; later
-ones go on there, whatever they claim was said before. One that replaces the newest answer takes
-the thread to a conversation that branches off before it.
+ones go on there, whatever they claim was said before. One that takes back what was said last takes
+the thread to a conversation that branches off before that.
 """
 
 import msgspec
@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
 from jobs.generation import Generation, Kind, State
-from jobs.store.requests import NewGeneration, Thread
-from jobs.store.rows import IS_UNFINISHED, SELECT_RESOURCE, generation_of
+from jobs.store.requests import NewGeneration, Replaces, Thread
+from jobs.store.rows import IS_UNFINISHED, SELECT_RESOURCE, AnyRow, generation_of
 from jobs.tables import conversations, generations, threads, turns
 
 
@@ -55,6 +55,21 @@ _BEFORE = (
     )
     .order_by(turns.c.position.desc())
     .limit(1)
+)
+_lineage = (
+    select(conversations.c.id, conversations.c.forked_from)
+    .where(conversations.c.id == bindparam("conversation"))
+    .cte("lineage", recursive=True)
+)
+_branched = _lineage.union(
+    select(conversations.c.id, conversations.c.forked_from)
+    .select_from(generations.join(conversations))
+    .where(generations.c.id == _lineage.c.forked_from)
+)
+_KEPT = (
+    select(generations.c.id, generations.c.state)
+    .select_from(generations.join(_branched, generations.c.conversation_id == _branched.c.id))
+    .where(generations.c.id == bindparam("kept"))
 )
 _ADD = insert(threads).values(
     owner=bindparam("whose"),
@@ -101,17 +116,11 @@ async def in_thread(connection: AsyncConnection, new: NewGeneration) -> NewGener
     row = (await connection.execute(_PLACE, _names(new.owner, new.thread))).first()
     if row is None:
         return new
-    if new.replaces and row.persona_id is None and row.generation_id is not None:
-        place = {"conversation": row.id, "generation": row.generation_id}
-        before = (await connection.execute(_BEFORE, place)).first()
-        # What is still being answered can't be gone on from; the request waits for it in line.
-        if before is None or State(before.state).terminal:
+    if new.replaces is not None and row.persona_id is None:
+        follows = await _before_replaced(connection, new.replaces, row)
+        if follows is not None:
             return msgspec.structs.replace(
-                new,
-                kind=Kind.CHAT,
-                conversation_id=None,
-                follows=row.forked_from if before is None else before.id,
-                name=None,
+                new, kind=Kind.CHAT, conversation_id=None, follows=follows or None, name=None
             )
     return msgspec.structs.replace(
         new,
@@ -121,6 +130,26 @@ async def in_thread(connection: AsyncConnection, new: NewGeneration) -> NewGener
         persona_id=row.persona_id,
         name=None,
     )
+
+
+async def _before_replaced(
+    connection: AsyncConnection, replaces: Replaces, row: AnyRow
+) -> str | None:
+    """The answer after which the thread branches off, empty for none; None where it goes on."""
+    if replaces.keeps == "":
+        return ""
+    place = {"conversation": row.id, "generation": row.generation_id, "kept": replaces.keeps}
+    before = None
+    if replaces.keeps is not None:
+        before = (await connection.execute(_KEPT, place)).first()
+    if before is None:
+        if not replaces.newest or row.generation_id is None:
+            return None
+        before = (await connection.execute(_BEFORE, place)).first()
+        if before is None:
+            return row.forked_from or ""
+    # What is still being answered can't be gone on from; the request waits for it in line.
+    return before.id if State(before.state).terminal else None
 
 
 async def enter_thread(
@@ -136,7 +165,7 @@ async def enter_thread(
         "conversation": conversation_id,
         "generation": generation_id,
     }
-    branches = new.replaces and new.conversation_id is None
+    branches = new.replaces is not None and new.conversation_id is None
     went_on = await connection.execute(_BRANCH_OFF if branches else _GO_ON, values)
     if went_on.rowcount == 0:
         await connection.execute(_ADD, values)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from jobs.clean import unacceptable
 from jobs.generation import Generation, Kind
 from jobs.store.intake import Accepted, NewGeneration
-from jobs.store.requests import Thread
+from jobs.store.requests import Replaces, Thread
 from relay.accepting import model_or_default
 from relay.bodies import MAX_INPUT_CHARACTERS
 from relay.errors import InvalidField
@@ -48,12 +48,12 @@ async def begin(
     *,
     key: str | None,
     restartable: bool,
-    replaces: bool = False,
+    replaces: Replaces | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The stream of the thread's next generation; it waits in line while another one is active.
 
-    One that `replaces` the newest answer is answered as if that had never been.
+    One that `replaces` what was said last is answered as if that had never been.
 
     `key` is what the client's protocol makes the request known by, if anything. Nothing is stored
     where this raises, OutcomeUnknown apart.

@@ -10,11 +10,12 @@ from jobs.generation import Kind, State
 from jobs.store.context import read_context
 from jobs.store.intake import Accepted, Budget
 from jobs.store.personas import delete_persona
-from jobs.store.requests import Thread
+from jobs.store.requests import Replaces, Thread
 from jobs.store.threads import read_thread, unfinished_in_thread
 from tests.conformance.acts import Acts, change, outcome
 
 MINE = Thread("ai-sdk", "my chat/É 🎉")
+NEWEST = Replaces(None, newest=True)
 
 
 async def ask(acts: Acts, thread: Thread = MINE, kind: Kind = Kind.CHAT, **more: Any) -> Accepted:
@@ -113,23 +114,23 @@ async def shown(acts: Acts, asked: Accepted) -> tuple[tuple[str, str], ...]:
 async def test_a_replaced_answer_is_not_shown_to_the_model_nor_gone_on_from(acts: Acts) -> None:
     await shown(acts, await ask(acts, text="one"))
     await shown(acts, await ask(acts, text="two"))
-    again = await ask(acts, text="two", replaces=True)
+    again = await ask(acts, text="two", replaces=NEWEST)
     for last in (False, True):
         assert again.starts
         assert await shown(acts, again) == (("one", "to one"),)
         now = await read_thread(acts.db, "ann", MINE)
         assert now is not None
         assert now.generation.id == again.generation.id
-        again = again if last else await ask(acts, text="two", replaces=True)
+        again = again if last else await ask(acts, text="two", replaces=NEWEST)
     third = await ask(acts, text="three")
     assert third.generation.conversation_id == again.generation.conversation_id
     assert await shown(acts, third) == (("one", "to one"), ("two", "to two"))
 
 
 async def test_a_chats_first_answer_is_replaced_in_a_conversation_of_its_own(acts: Acts) -> None:
-    first = await ask(acts, text="one", replaces=True)
+    first = await ask(acts, text="one", replaces=NEWEST)
     await shown(acts, first)
-    again = await ask(acts, text="one", replaces=True)
+    again = await ask(acts, text="one", replaces=NEWEST)
     assert again.generation.conversation_id != first.generation.conversation_id
     assert await shown(acts, again) == ()
     assert await shown(acts, await ask(acts, text="two")) == (("one", "to one"),)
@@ -138,7 +139,7 @@ async def test_a_chats_first_answer_is_replaced_in_a_conversation_of_its_own(act
 async def test_a_personas_answer_is_not_replaced_but_refined(acts: Acts) -> None:
     made = await ask(acts, kind=Kind.GENERATE)
     await acts.run(made, outcome(change=change({"persona.md": "one"})))
-    again = await ask(acts, replaces=True)
+    again = await ask(acts, replaces=NEWEST)
     assert again.generation.conversation_id == made.generation.conversation_id
     assert again.generation.kind is Kind.REFINE
 
@@ -146,11 +147,57 @@ async def test_a_personas_answer_is_not_replaced_but_refined(acts: Acts) -> None
 async def test_what_replaces_an_answer_to_one_that_is_still_given_waits_for_it(acts: Acts) -> None:
     first = await ask(acts, text="one")
     second = await ask(acts, text="two")
-    again = await ask(acts, text="two", replaces=True)
+    again = await ask(acts, text="two", replaces=NEWEST)
     assert again.generation.conversation_id == first.generation.conversation_id
     assert not again.starts
     unfinished = await unfinished_in_thread(acts.db, "ann", MINE)
     assert unfinished == tuple(one.generation.id for one in (again, second, first))
+
+
+async def test_what_takes_back_more_goes_on_from_the_answer_that_it_keeps(acts: Acts) -> None:
+    asked = [await ask(acts, text="one")]
+    await shown(acts, asked[0])
+    for said in ("two", "three"):
+        asked.append(await ask(acts, text=said))
+        await shown(acts, asked[-1])
+    first, second, _ = (one.generation for one in asked)
+    edited = await ask(acts, text="TWO", replaces=Replaces(first.id, newest=False))
+    assert await shown(acts, edited) == (("one", "to one"),)
+    later = await ask(acts, text="four")
+    assert later.generation.conversation_id == edited.generation.conversation_id
+    assert await shown(acts, later) == (("one", "to one"), ("TWO", "to TWO"))
+    # An answer from before the branch may be kept as well, and so may none at all.
+    again = await ask(acts, text="II", replaces=Replaces(first.id, newest=True))
+    assert await shown(acts, again) == (("one", "to one"),)
+    anew = await ask(acts, text="ONE", replaces=Replaces("", newest=False))
+    assert await shown(acts, anew) == ()
+    assert await shown(acts, await ask(acts, text="five")) == (("ONE", "to ONE"),)
+    # That one is no answer of the chat's any more: nothing is taken back for it.
+    stale = await ask(acts, text="six", replaces=Replaces(second.id, newest=False))
+    assert await shown(acts, stale) == (("ONE", "to ONE"), ("five", "to five"))
+
+
+async def test_no_answer_of_another_chat_or_owner_is_gone_on_from(acts: Acts) -> None:
+    history = [("one", "to one")]
+    await shown(acts, await ask(acts, text="one"))
+    for number, other in enumerate((
+        await ask(acts, Thread("ai-sdk", "another"), text="secret"),
+        await ask(acts, owner="bob", text="secret"),
+    )):  # fmt: skip
+        await shown(acts, other)
+        replaces = Replaces(other.generation.id, newest=False)
+        asked = await ask(acts, text=str(number), replaces=replaces)
+        assert await shown(acts, asked) == tuple(history)
+        instead = Replaces(other.generation.id, newest=True)
+        assert await shown(acts, await ask(acts, text="II", replaces=instead)) == tuple(history)
+        history.append(("II", "to II"))
+
+
+async def test_an_answer_that_is_still_given_is_kept_by_waiting_for_it(acts: Acts) -> None:
+    first = await ask(acts, text="one")
+    asked = await ask(acts, text="two", replaces=Replaces(first.generation.id, newest=False))
+    assert asked.generation.conversation_id == first.generation.conversation_id
+    assert not asked.starts
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\x00b", "\ud800"])

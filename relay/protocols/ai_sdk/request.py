@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from jobs.generation import Kind
+from jobs.store.requests import Replaces
 from relay.errors import InvalidField
 from relay.protocols.threads import Wish, checked_input
 
@@ -30,13 +31,15 @@ class Message(msgspec.Struct, frozen=True):
 class SendMessages(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /ai/chat`: the whole history, or with `message` only the newest one of it.
 
-    `kind`, `persona_id`, `name` and `model` are the relay's own, from the transport's `body`.
+    `message_id` is that of a message that is edited, or answered once more. `kind`, `persona_id`,
+    `name` and `model` are the relay's own, from the transport's `body`.
     """
 
     id: str
     messages: tuple[Message, ...] = ()
     message: Message | None = None
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    message_id: str | None = msgspec.field(name="messageId", default=None)
     kind: Kind | None = None
     persona_id: str | None = None
     name: str | None = None
@@ -54,6 +57,20 @@ class SendMessages(msgspec.Struct, frozen=True, kw_only=True):
         if newest is None:
             raise InvalidField("messages", "has no message of the user")
         return newest
+
+    def replaces(self) -> Replaces | None:
+        """What the page no longer has, None for a message that it only adds.
+
+        It has dropped all that came after the answer before its last message: so that one stays.
+        Where it sends that message alone, only the newest answer can be meant.
+        """
+        regenerates = self.trigger == "regenerate-message"
+        if not regenerates and self.message_id != self.newest().id:
+            return None
+        if self.message is not None:
+            return Replaces(None, newest=regenerates)
+        answers = [one.id for one in self.messages if one.role == "assistant"]
+        return Replaces((answers[-1] or None) if answers else "", newest=regenerates)
 
 
 def said_in(message: Message) -> str:

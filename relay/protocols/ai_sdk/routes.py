@@ -27,14 +27,15 @@ async def send(call: Call) -> Response:
     newest = asked.newest()
     said = said_in(newest)
     thread = Thread(PROTOCOL, asked.id)
-    regenerates = asked.trigger == "regenerate-message"
-    replaced: tuple[str, ...] = ()
-    if regenerates:
-        replaced = await unfinished_in_thread(call.services.db, call.access.owner, thread)
+    replaces = asked.replaces()
+    given_up: tuple[str, ...] = ()
+    if replaces is not None:
+        unfinished = await unfinished_in_thread(call.services.db, call.access.owner, thread)
+        given_up = tuple(one for one in unfinished if one != replaces.keeps)
 
     async def tell(generation: Generation, begun_before: bool) -> Chunks:
         # Nobody waits any more for what is replaced; it was not given up before this was stored.
-        await _cancel(call, replaced)
+        await _cancel(call, given_up)
         return Chunks(generation)
 
     return await begin(
@@ -43,9 +44,10 @@ async def send(call: Call) -> Response:
         said,
         asked.wish,
         tell,
-        key=None if regenerates else _key(asked.id, newest, said),
+        # What takes something back is meant anew each time.
+        key=_key(asked.id, newest, said) if replaces is None else None,
         restartable=True,
-        replaces=regenerates,
+        replaces=replaces,
         headers=HEADERS,
     )
 

@@ -30,7 +30,12 @@ class Tab {
   /** Sends what was sent before once more, under the same message id. */
   again = ({ message }) => this.chat.sendMessage(message);
   resume = () => this.chat.resumeStream();
-  regenerate = () => this.chat.regenerate();
+  regenerate = ({ at }) =>
+    this.chat.regenerate(at === undefined ? {} : { messageId: this.chat.messages.at(at).id });
+
+  /** Says another thing in the place of what was said before; what came after that is dropped. */
+  edit = ({ at, text }) =>
+    this.chat.sendMessage({ text, messageId: this.chat.messages.at(at).id });
 
   /** Sends, and loses interest once so much text is there, as a closed tab does. */
   async leave({ text, characters }) {

@@ -172,6 +172,25 @@ async def test_an_answer_is_regenerated_in_its_place(place: Place, node: Path) -
     assert said == ["one", "one", "two", "two", "three"]
 
 
+async def test_the_model_is_shown_what_the_page_shows_after_an_edit(
+    place: Place, node: Path
+) -> None:
+    await place.work.hire()
+    said = (send("one"), send("two"), send("three"))
+    edits = [
+        ({"act": "edit", "at": 2, "text": "II"}, ["one", "II", "four"]),
+        ({"act": "edit", "at": 0, "text": "one"}, ["one", "four"]),
+        ({"act": "regenerate", "at": 3}, ["one", "two", "four"]),
+    ]
+    for number, (edit, left) in enumerate(edits):
+        steps = (*said, edit, send("four"))
+        [shown] = await chat(node, tab(place, f"edit {number}", "demo-fast-echo", *steps))
+        page = [(one["role"], text_in(one)) for one in shown[-1]["messages"]]
+        assert [words for role, words in page if role == "user"] == left
+        asked = (await place.work.requests())[-1]["messages"][1:]
+        assert [(one["role"], one["content"]) for one in asked] == page[:-1]
+
+
 async def test_a_message_that_is_sent_twice_is_answered_once(place: Place, node: Path) -> None:
     await place.work.hire()
     message = {"id": "mine", "role": "user", "parts": [{"type": "text", "text": SAID}]}
