@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from jobs import keys
@@ -95,6 +96,23 @@ async def test_a_page_may_send_a_long_history_with_each_message(place: Place) ->
     sent["messages"] *= 2
     refused = await place.http.post("/ai/chat", json=sent)
     assert (refused.status_code, refused.text) == (413, "a body may have at most 4194304 bytes")
+
+
+@pytest.mark.parametrize("named", ["", "a\x00b", "\ud800", "gen_nowhere"])
+async def test_an_edit_after_an_answer_that_is_not_the_chats_is_a_new_message(
+    place: Place, named: str
+) -> None:
+    await place.work.hire()
+    await place.http.post("/ai/chat", json=asking("one"))
+    edited = asking("two")
+    edited["messages"].insert(0, {"id": named, "role": "assistant", "parts": []})
+    edited["messageId"] = edited["messages"][-1]["id"]
+    body = json.dumps(edited).encode()
+    headers = {"Content-Type": "application/json"}
+    answer = await place.http.post("/ai/chat", content=body, headers=headers)
+    assert chunks(answer.text)[-1]["type"] == "finish"
+    [*_, newest] = await place.work.requests()
+    assert [one["content"] for one in newest["messages"]][1:] == ["one", "one", "two"]
 
 
 REFUSED = [

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from jobs.clean import unacceptable
 from jobs.generation import Kind
 from jobs.store.requests import Replaces
 from relay.errors import InvalidField
@@ -70,7 +71,11 @@ class SendMessages(msgspec.Struct, frozen=True, kw_only=True):
         if self.message is not None:
             return Replaces(None, newest=regenerates)
         answers = [one.id for one in self.messages if one.role == "assistant"]
-        return Replaces((answers[-1] or None) if answers else "", newest=regenerates)
+        if not answers:
+            return Replaces("", newest=regenerates)
+        # An id that no database takes is none of the chat's answers.
+        named = bool(answers[-1]) and not unacceptable(answers[-1])
+        return Replaces(answers[-1] if named else None, newest=regenerates)
 
 
 def said_in(message: Message) -> str:
