@@ -15,7 +15,10 @@ DRIVER_ERRORS = (SQLAlchemyError, OSError)
 _REFUSING = frozenset({"28", "3D", "55000"})
 # And else: connection, resources, operator, system, read-only.
 _AWAY = _REFUSING | {"08", "53", "57", "58", "25006"}
-_COLLIDED_CODES = frozenset({"40001", "40P01"})
+# A lock that another session holds is free again at some time.
+_COLLIDED_CODES = frozenset({"40001", "40P01", "55P03"})
+# Data, constraints, limits of the program.
+_OF_THE_VALUE = frozenset({"22", "23", "54"})
 _SQLITE_AWAY_CODES = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -29,6 +32,15 @@ _SQLITE_AWAY_CODES = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
+_SQLITE_VALUE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_MISUSE,
+        sqlite3.SQLITE_RANGE,
+    }
+)
 
 
 class CommitUnknown(Unavailable):
@@ -36,6 +48,21 @@ class CommitUnknown(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the database")
+
+
+class NotTaken(Unavailable):
+    """The database answers, and refuses whatever it is given: rights, schema, damage.
+
+    The same again may pass once somebody has mended it.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__("the database")
+        told = error.driver_exception if isinstance(error, DBAPIError) else error
+        self.reason = f"{type(told).__name__}: {told}".partition("\n")[0]
+
+    def __str__(self) -> str:
+        return f"{self.what} does not take it: {self.reason}"
 
 
 class UniqueViolation(JobsError):
@@ -48,7 +75,7 @@ class UniqueViolation(JobsError):
 
 def meaning_of(error: Exception) -> Exception:
     """The project's error for a driver's one; the same error where it is a defect of ours."""
-    if is_away(error):
+    if is_away(error) or has_collided(error):
         return Unavailable("the database")
     if isinstance(error, IntegrityError) and (constraint := _unique_constraint(error)):
         return UniqueViolation(constraint)
@@ -71,6 +98,17 @@ def is_away(error: Exception) -> bool:
         return number is not None and number & 0xFF in _SQLITE_AWAY_CODES
     # asyncpg's own complaints carry no code: a closed or broken connection.
     return type(error.driver_exception).__name__ in {"InterfaceError", "InternalClientError"}
+
+
+def is_of_the_value(error: Exception) -> bool:
+    """Whether what a statement was given is at fault, so that the same is refused again."""
+    if not isinstance(error, DBAPIError):
+        return True
+    code = _sqlstate(error)
+    if code is not None:
+        return code[:2] in _OF_THE_VALUE
+    number = getattr(error.orig, "sqlite_errorcode", None)
+    return number is None or number & 0xFF in _SQLITE_VALUE_CODES
 
 
 def refuses(error: BaseException | None) -> bool:

@@ -1,7 +1,8 @@
 """The end of an attempt: one fenced commit, then the announcement; the journal when SQL is away.
 
-The order is commit, then announce. A database that is away delays the end and loses nothing; a
-Redis that is away loses the announcement, which readers then find in the row.
+The order is commit, then announce. A database that is away, or takes nothing until somebody mends
+it, delays the end and loses nothing: the journal has it first. A Redis that is away loses the
+announcement, which readers then find in the row.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ import msgspec
 
 from jobs.attempt_log import AttemptLog
 from jobs.database import Database
-from jobs.errors import Unavailable
+from jobs.database_errors import NotTaken
+from jobs.errors import JobsError, Unavailable
 from jobs.generation import Failure, State, rfc3339
 from jobs.journal import Journal, JournalError, JournalRecord
 from jobs.journal import Outcome as Replay
@@ -22,14 +24,17 @@ from jobs.measures import Measures
 from jobs.publisher import Publisher
 from jobs.queue import Queue
 from jobs.signals import Signals
-from jobs.store.commits import Committed, Outcome, commit
+from jobs.store.commits import Committed, Outcome, commit, without_text
 from jobs.tracing import here
 
 log = logging.getLogger(__name__)
 
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LAST_SECONDS = 2.0
-REFUSED_LAST_SECONDS = 30.0
+REFUSED_LAST_SECONDS = 10.0
+"""Between two tries while the database answers and takes nothing: somebody has to mend it."""
+TRIES_OF_ONE = 5
+"""How often an outcome is tried again that is refused for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +51,19 @@ class Ending:
     async def finish(self, attempt_log: AttemptLog, outcome: Outcome) -> bool:
         """Commits and announces; False when the fence refused: another attempt is the newest.
 
-        An outcome that the database refuses for itself ends as a failure with the same text, since
-        nothing may stay without an end.
+        An outcome that the database refuses for itself ends as a failure, with the same text if
+        that can be stored, since nothing may stay without an end; its record stays pending.
         """
         generation_id, attempt = attempt_log.generation_id, attempt_log.attempt
         try:
             with here().child("commit"):
                 committed = await self._commit(generation_id, attempt, outcome)
         except Exception:
-            log.exception("an outcome can't be stored", extra={"generation": generation_id})
+            log.exception(
+                "an outcome can't be stored; the journal keeps it",
+                extra={"generation": generation_id, "event": event_id(generation_id, attempt)},
+            )
+            self.measures.kept["unstorable"] += 1
             committed = await self._commit_failure(generation_id, attempt, unstorable(outcome))
         if committed is None:
             self.measures.fenced += 1
@@ -83,18 +92,13 @@ class Ending:
     async def _commit_failure(
         self, generation_id: str, attempt: int, outcome: Outcome
     ) -> Committed | None:
-        """Tries until it is taken: an attempt that broke off here would be nobody's to end."""
-        delay = RETRY_FIRST_SECONDS
-        while True:
-            try:
-                return await self._commit(generation_id, attempt, outcome)
-            except Exception as error:
-                log.error(
-                    "its failure can't be stored either; tried again",
-                    extra={"generation": generation_id, "reason": type(error).__name__},
-                )
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-            delay = min(delay * 2, REFUSED_LAST_SECONDS)
+        try:
+            return await self._commit_again(generation_id, attempt, outcome)
+        except Exception:
+            log.exception(
+                "its failure can't be stored with its text", extra={"generation": generation_id}
+            )
+        return await self._commit_again(generation_id, attempt, without_text(outcome))
 
     async def announce(self, committed: Committed) -> None:
         """Counts it, tells the owner's feed, and offers the next in line; never raises."""
@@ -108,31 +112,42 @@ class Ending:
     async def _commit(self, generation_id: str, attempt: int, outcome: Outcome) -> Committed | None:
         try:
             return await commit(self.database, generation_id, attempt, outcome)
-        except Unavailable as error:
+        except Exception as error:
+            refused = isinstance(error, NotTaken) or not isinstance(error, Unavailable)
+            self.measures.kept["refused" if refused else "away"] += 1
             log.error(
                 "the database does not take a finished generation; it is kept in the journal",
-                extra={"generation": generation_id, "reason": str(error)},
+                extra={"generation": generation_id, "reason": _reason_of(error)},
             )
+        # Before all else: what comes next may last for as long as the database is not mended.
         record = journal_record(generation_id, attempt, outcome)
         journalled = await self._append(record)
-        committed = await self._commit_when_back(generation_id, attempt, outcome)
+        committed = await self._commit_again(generation_id, attempt, outcome)
         if journalled:
             await self._mark_done(record, committed)
         return committed
 
-    async def _commit_when_back(
+    async def _commit_again(
         self, generation_id: str, attempt: int, outcome: Outcome
     ) -> Committed | None:
-        delay = RETRY_FIRST_SECONDS
+        """Tries until the database takes it; raises, after some tries, what is wrong with it."""
+        delay, refusals = RETRY_FIRST_SECONDS, 0
         while True:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-            delay = min(delay * 2, RETRY_LAST_SECONDS)
+            longest = RETRY_LAST_SECONDS
             try:
                 return await commit(
                     self.database, generation_id, attempt, outcome, may_be_stored=True
                 )
+            except NotTaken:
+                longest = REFUSED_LAST_SECONDS
             except Unavailable:
-                continue
+                pass
+            except Exception:
+                refusals += 1
+                if refusals == TRIES_OF_ONE:
+                    raise
+            delay = min(delay * 2, longest)
 
     async def _append(self, record: JournalRecord) -> bool:
         try:
@@ -166,10 +181,15 @@ def unstorable(outcome: Outcome) -> Outcome:
     )
 
 
+def event_id(generation_id: str, attempt: int) -> str:
+    """What an attempt's record is called in the journal."""
+    return f"{generation_id}:{attempt}"
+
+
 def journal_record(generation_id: str, attempt: int, outcome: Outcome) -> JournalRecord:
     """The outcome as the journal keeps it."""
     return JournalRecord(
-        event_id=f"{generation_id}:{attempt}",
+        event_id=event_id(generation_id, attempt),
         generation_id=generation_id,
         attempt=attempt,
         written_at=rfc3339(round(time.time() * 1000)),
@@ -180,3 +200,8 @@ def journal_record(generation_id: str, attempt: int, outcome: Outcome) -> Journa
 def journalled_outcome(record: JournalRecord) -> Outcome:
     """The outcome that the record keeps; raises msgspec.ValidationError for a foreign one."""
     return msgspec.convert(record.payload, Outcome)
+
+
+def _reason_of(error: Exception) -> str:
+    # What a driver says of a value may quote it.
+    return str(error) if isinstance(error, JobsError) else type(error).__name__

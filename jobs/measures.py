@@ -47,6 +47,9 @@ class Measures:
     """The model's, as it told them: `input` and `output`, of what was committed here."""
     fenced: int = 0
     """Ends that were refused since a newer attempt has the generation."""
+    kept: Counter[str] = field(default_factory=Counter)
+    """Outcomes that the database did not take at once: it was `away`, or answered and `refused`;
+    `unstorable` ones ended as a failure then."""
     queue_wait: Distribution = field(default_factory=lambda: Distribution(WAIT_BOUNDS))
     """From acceptance to the first claim, by the database's clock; a wait in line included."""
     first_token: Distribution = field(default_factory=lambda: Distribution(WAIT_BOUNDS))

@@ -16,6 +16,7 @@ from jobs.attempt_log import AttemptLog
 from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import raise_if_cancelled
 from jobs.database import Database
+from jobs.database_errors import NotTaken
 from jobs.errors import Unavailable
 from jobs.events import LoggedData, Reset, Status, Token
 from jobs.generation import Failure, State
@@ -30,7 +31,7 @@ from jobs.signals import Signals
 from jobs.store.breaker_notes import forget_breakers
 from jobs.store.breakers import open_models
 from jobs.store.claims import Claimed, claim, forget_workers
-from jobs.store.commits import Committed, Outcome, commit
+from jobs.store.commits import Committed, Outcome, commit, without_text
 from jobs.store.leftovers import (
     Lost,
     expire_overdue,
@@ -59,6 +60,9 @@ FORGET_EVERY_SECONDS = 3600.0
 COMPLAIN_EVERY_SECONDS = 60.0
 UNREADABLE_SECONDS = 10.0
 """How long a log that can't be read is waited for before its generation ends without its text."""
+
+END_AGAIN_SECONDS = 30.0
+"""How long one that could not be ended is left alone."""
 
 
 @dataclass(slots=True)
@@ -103,6 +107,7 @@ class Rescuer:
     _enqueued: set[str] = field(default_factory=set)
     _offered: set[tuple[str, int]] = field(default_factory=set)
     _unreadable: dict[str, float] = field(default_factory=dict)
+    _end_again: dict[str, float] = field(default_factory=dict)
     _complain_at: dict[str, float] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -207,6 +212,9 @@ class Rescuer:
         self._unreadable = {
             row.id: self._unreadable[row.id] for row in rows if row.id in self._unreadable
         }
+        self._end_again = {
+            row.id: self._end_again[row.id] for row in rows if row.id in self._end_again
+        }
         reachable = True
         for row in rows:
             lost = row.lost_attempts + (0 if row.handed_over else 1)
@@ -231,11 +239,15 @@ class Rescuer:
 
     async def _end_lost_alone(self, row: Lost) -> None:
         """Ends one; what is wrong with it keeps no other from its end."""
+        if time.monotonic() < self._end_again.get(row.id, 0.0):
+            return
         try:
             await self._end_lost(row)
-        except Unavailable:
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, Unavailable) and not isinstance(error, NotTaken):
+                raise
+            # Each try is a claim, and its readers are told of it.
+            self._end_again[row.id] = time.monotonic() + END_AGAIN_SECONDS
             log.exception("a lost generation could not be ended", extra={"generation": row.id})
 
     async def _end_lost(self, row: Lost) -> None:
@@ -269,19 +281,22 @@ class Rescuer:
             attempt_log.append_again(one)
         end = attempt_log.close()
         await self._append(attempt_log)
-        committed = await commit(
-            self.database,
-            row.id,
-            claimed.attempt,
-            Outcome(
-                state=State.FAILED,
-                text=text,
-                timeline=attempt_log.timeline(),
-                last_seq=end.seq,
-                last_offset=end.offset,
-                error=Failure("worker_lost", "the worker that ran it was lost", True),
-            ),
+        outcome = Outcome(
+            state=State.FAILED,
+            text=text,
+            timeline=attempt_log.timeline(),
+            last_seq=end.seq,
+            last_offset=end.offset,
+            error=Failure("worker_lost", "the worker that ran it was lost", True),
         )
+        try:
+            committed = await commit(self.database, row.id, claimed.attempt, outcome)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("its text can't be stored", extra={"generation": row.id})
+            bare = without_text(outcome)
+            committed = await commit(self.database, row.id, claimed.attempt, bare)
         if committed is None:
             return
         self.counts.ended_lost += 1

@@ -73,6 +73,12 @@ class WorkerMetrics:
                 "Ends refused by the fence: a newer attempt has the generation.",
                 measures.fenced,
             ),
+            counter(
+                "relay_commits_kept",
+                "Outcomes that the database did not take at once, kept in the journal, by why.",
+                measures.kept,
+                "why",
+            ),
             histogram(
                 "relay_queue_wait_seconds",
                 "From acceptance to the first claim, a wait in its conversation's line included.",

@@ -9,6 +9,7 @@ from sqlalchemy import Boolean, String, bindparam, case, null, or_, select, upda
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import CommitUnknown, Database, now_ms
+from jobs.database_errors import DRIVER_ERRORS, NotTaken, is_of_the_value
 from jobs.errors import NotFound, Unavailable
 from jobs.generation import Failure, FileChange, Generation, SkillChoice, State, Usage
 from jobs.store.line import NEVER_RAN_SEQ, add_turn, lock_line, promote
@@ -24,6 +25,7 @@ __all__ = [
     "commit",
     "end_unclaimed",
     "request_cancel",
+    "without_text",
 ]
 
 # An unknown commit is looked into for some five seconds.
@@ -44,6 +46,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[FileChange, ...] = ()
     skills: tuple[SkillChoice, ...] = ()
     change: PersonaChange | None = None
+
+
+def without_text(outcome: Outcome) -> Outcome:
+    """It without what its readers were shown, for a database that can't hold that text."""
+    return msgspec.structs.replace(outcome, text="")
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -142,9 +149,10 @@ async def commit(
     turn when the generation completed, and otherwise when there is text; the persona's next
     version is made unless the persona was deleted. The next waiting generation becomes active.
 
-    Raises Unavailable (nothing was stored), or CommitUnknown when the database did not tell in
-    some five seconds whether it was; the same call again with `may_be_stored` is then safe, and
-    gives what an earlier one did store.
+    Raises Unavailable (nothing was stored), CommitUnknown when the database did not tell in some
+    five seconds whether it was, or NotTaken where it takes no such commit until somebody mends
+    it; the same call again with `may_be_stored` is then safe, and gives what an earlier one did
+    store. Any other error is of this outcome.
     """
     parameters = _commit_parameters(generation_id, attempt, outcome)
     promoted: str | None = None
@@ -163,9 +171,10 @@ async def commit(
         return Committed(generation_of(row, answer), promoted, row.owner)
 
     async def _stored_before(connection: AsyncConnection) -> Committed | None:
-        # Nobody but this attempt can have ended it under its own number.
+        # Nobody but this attempt can have ended it under its own number, if otherwise at times:
+        # as failed, where the database could not take its answer.
         row = (await connection.execute(_RESOURCE, {"generation": generation_id})).first()
-        if row is None or row.attempt != attempt or not State(row.state).terminal:
+        if row is None or row.attempt != attempt or row.state != outcome.state.value:
             return None
         return Committed(generation_of(row, row.answer), promoted, row.owner)
 
@@ -178,6 +187,10 @@ async def commit(
         except Unavailable:
             if not unknown:
                 raise
+        except DRIVER_ERRORS as error:
+            if is_of_the_value(error):
+                raise
+            raise NotTaken(error) from error
         if (pause := next(pauses, None)) is None:
             raise CommitUnknown
         await asyncio.sleep(pause)

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import database_engines
 from jobs.database import CommitUnknown, Database, migrate
+from jobs.database_errors import NotTaken
 from jobs.errors import OutcomeUnknown, Unavailable
 from jobs.generation import Kind, State
 from jobs.ids import new_id
@@ -170,6 +173,39 @@ async def test_an_end_whose_fence_fell_while_it_was_unknown_is_refused(
     newer = await direct.claimed(claimed.id, 1)
     assert await task is None
     assert (await direct.commit(newer)).generation.attempt == 2
+
+
+async def test_an_end_that_is_refused_says_whether_for_itself(direct: Acts) -> None:
+    """What is wrong with the database passes once it is mended, what is wrong with it does not."""
+    claimed = await direct.claimed((await direct.accept()).generation.id)
+
+    async def error_of(code: str) -> Exception:
+        await direct.db.write(lambda connection: _refuse_turns(connection, code))
+        with pytest.raises((Unavailable, DBAPIError)) as refused:
+            await direct.commit(claimed, outcome("whole"))
+        return refused.value
+
+    for code in ("42501", "42P01", "XX000", "P0001"):
+        error = await error_of(code)
+        assert isinstance(error, NotTaken)
+        assert "says a trigger" in str(error)
+    for code in ("55P03", "40001", "40P01"):
+        assert type(await error_of(code)) is Unavailable
+    for code in ("22P05", "23514", "54000"):
+        assert not isinstance(await error_of(code), Unavailable)
+    assert (await read_generation(direct.db, "ann", claimed.id)).state is State.RUNNING
+    await direct.db.write_one(text("DROP TRIGGER refusing ON turns"))
+    assert (await direct.commit(claimed)).generation.state is State.COMPLETED
+
+
+async def _refuse_turns(connection: AsyncConnection, code: str) -> None:
+    for statement in (
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE EXCEPTION 'says a trigger' USING ERRCODE = '{code}'; END $$",
+        "CREATE OR REPLACE TRIGGER refusing BEFORE INSERT ON turns"
+        " FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ):
+        await connection.execute(text(statement))
 
 
 async def test_a_claim_whose_answer_was_lost_is_this_workers(

@@ -1,5 +1,6 @@
 """The end of an attempt: committed once or refused by the fence, and never left without an end."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from jobs.database import CommitUnknown
 from jobs.errors import Unavailable
-from jobs.finish import Ending, journal_record, journalled_outcome, unstorable
-from jobs.generation import Failure, Generation, SkillChoice, State, Usage
+from jobs.finish import TRIES_OF_ONE, Ending, journal_record, journalled_outcome, unstorable
+from jobs.generation import Failure, Generation, Kind, SkillChoice, State, Usage
 from jobs.journal import Journal, JournalWriteFailed
 from jobs.publisher import open_publisher
 from jobs.store import commits
 from jobs.store.claims import Claimed, claim, register_worker
 from jobs.store.commits import Outcome, PersonaChange
 from tests.jobs.at_work import Work, at_work, names_of, text_of
+from tests.services import PostgresServer, eventually
 
 OUTCOME = Outcome(
     state=State.COMPLETED,
@@ -79,6 +82,39 @@ async def test_a_commit_that_the_fence_refuses_tells_nobody_and_leaves_no_turn(
     assert (await work.read(generation)).state is State.RUNNING
 
 
+async def test_a_database_that_takes_no_end_until_it_is_mended_loses_no_answer(
+    work: Work, ending: Ending, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    generation, mine = await claimed(work)
+    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log.append_text("kept")
+    monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.01)
+    monkeypatch.setattr("jobs.finish.REFUSED_LAST_SECONDS", 0.02)
+    tries = 0
+
+    async def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        return await commits.commit(*arguments, **named)
+
+    monkeypatch.setattr("jobs.finish.commit", counted)
+    await work.sql("ALTER TABLE turns RENAME TO turns_away")
+    finishing = asyncio.create_task(ending.finish(attempt_log, completed("kept")))
+    # Many more than an outcome is tried that is refused for itself.
+    await eventually(lambda: tries > 3 * TRIES_OF_ONE)
+    assert ending.journal.stats()["pending"] == 1
+    assert ending.measures.kept == {"refused": 1}
+    [said] = [one for one in caplog.records if "kept in the journal" in one.message]
+    assert "does not take it" in vars(said)["reason"]
+    await work.sql("ALTER TABLE turns_away RENAME TO turns")
+    assert await finishing
+    ended = await work.read(generation)
+    assert ended.output is not None
+    assert (ended.state, ended.output.text) == (State.COMPLETED, "kept")
+    assert names_of(await work.told(generation))[-1] == "completed"
+    assert ending.journal.outcome(f"{generation.id}:1") == "replayed"
+
+
 async def test_an_outcome_that_the_database_refuses_for_itself_ends_as_failed(
     work: Work,
     ending: Ending,
@@ -88,8 +124,15 @@ async def test_an_outcome_that_the_database_refuses_for_itself_ends_as_failed(
     generation, mine = await claimed(work)
     attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
     attempt_log.append_text("kept")
+    monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.001)
+    real = commits._keep_answer
 
-    monkeypatch.setattr(commits, "_keep_answer", _refusing(1, commits._keep_answer))
+    async def refusing(connection: Any, row: Any, outcome: Outcome) -> Any:
+        if outcome.state is State.COMPLETED:
+            raise ValueError("no column can hold this")
+        return await real(connection, row, outcome)
+
+    monkeypatch.setattr(commits, "_keep_answer", refusing)
     assert await ending.finish(attempt_log, completed("kept"))
     ended = await work.read(generation)
     assert ended.error is not None
@@ -97,34 +140,60 @@ async def test_an_outcome_that_the_database_refuses_for_itself_ends_as_failed(
     assert ended.output is not None
     assert ended.output.text == "kept" == text_of(await work.told(generation))
     assert "no column can hold this" in caplog.text
+    assert ending.measures.kept == {"refused": 1, "unstorable": 1}
+    # What the model was paid for is there to be looked at, and is what nothing replays.
+    [record] = ending.journal.pending()
+    assert journalled_outcome(record) == completed("kept")
+    assert await commits.commit(work.db, generation.id, 1, completed("kept")) is None
+    stored = await commits.commit(work.db, generation.id, 1, completed("kept"), may_be_stored=True)
+    assert stored is None
 
 
-async def test_a_database_that_refuses_even_the_failure_is_asked_until_it_takes_it(
-    work: Work, ending: Ending, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_text_that_the_database_can_never_hold_ends_without_it(
+    redis_url: str,
+    postgres_server: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    postgres_server.sql("CREATE DATABASE narrow TEMPLATE template0 ENCODING 'LATIN1'")
+    monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.001)
+    try:
+        async with at_work(redis_url, postgres_server.url("narrow"), tmp_path) as work:
+            await work.hire()
+            asked = await work.dictate("ChidÉ 🎉", kind=Kind.CHAT)
+            ended = await work.ended(asked)
+            told = await work.told(asked)
+    finally:
+        postgres_server.drop_database("narrow")
+    assert ended.error is not None
+    assert (ended.state, ended.error.code) == (State.FAILED, "internal_error")
+    assert ended.output is None
+    assert (text_of(told), told[-1].name) == ("ChidÉ 🎉", "failed")
+
+
+async def test_an_end_that_was_stored_unnoticed_is_known_as_this_attempts(
+    work: Work, ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation, mine = await claimed(work)
     attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
     attempt_log.append_text("kept")
     monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.001)
-    monkeypatch.setattr(commits, "_keep_answer", _refusing(4, commits._keep_answer))
+    answers_lost = 0
+
+    async def stored_untold(*arguments: Any, **named: Any) -> Any:
+        nonlocal answers_lost
+        stored = await commits.commit(*arguments, **named)
+        if not answers_lost:
+            answers_lost += 1
+            raise CommitUnknown
+        return stored
+
+    monkeypatch.setattr("jobs.finish.commit", stored_untold)
     assert await ending.finish(attempt_log, completed("kept"))
-    ended = await work.read(generation)
-    assert ended.output is not None
-    assert (ended.state, ended.output.text) == (State.FAILED, "kept")
-    assert caplog.text.count("its failure can't be stored either") == 3
-
-
-def _refusing(times: int, real: Any) -> Any:
-    refused = 0
-
-    async def keep(*arguments: Any) -> Any:
-        nonlocal refused
-        if refused < times:
-            refused += 1
-            raise ValueError("no column can hold this")
-        return await real(*arguments)
-
-    return keep
+    assert answers_lost == 1
+    assert ending.measures.fenced == 0
+    assert ending.journal.outcome(f"{generation.id}:1") == "replayed"
+    assert names_of(await work.told(generation))[-1] == "completed"
 
 
 async def test_a_journal_that_is_full_keeps_the_end_in_memory(

@@ -11,7 +11,8 @@ from jobs.attempt_log import AttemptLog
 from jobs.errors import Unavailable
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, Generation, SkillChoice, State
-from jobs.rescue import SPREAD_SECONDS, UNREADABLE_SECONDS, spread
+from jobs.rescue import END_AGAIN_SECONDS, SPREAD_SECONDS, UNREADABLE_SECONDS, spread
+from jobs.store import commits
 from jobs.store.claims import claim, hand_over, register_worker
 from jobs.stream_log import Append
 from tests.jobs.at_work import Work, at_work, names_of, text_of
@@ -58,6 +59,12 @@ async def abandoned(work: Work, said: str = "t1 t2", **details: Any) -> Generati
         frames = attempt_log.unsent()
         await work.stream_log.append([Append(generation.id, 1, 1, frames, 60_000)])
     return generation
+
+
+async def row_of(work: Work, one: Generation) -> tuple[str, int]:
+    """Its state and attempt, by a hand in the database."""
+    [row] = await work.sql("SELECT state, attempt FROM generations WHERE id = :id", id=one.id)
+    return row[0], row[1]
 
 
 async def judge(rescuer: Any, clock: Clock) -> None:
@@ -208,6 +215,40 @@ async def test_one_that_was_handed_over_untold_may_begin_anew_whatever_its_reade
     assert rescuer.counts.offered_again == 1
     assert (await work.read(asked)).state is State.RUNNING
     assert await work.queue.depth() == 1
+
+
+async def test_one_that_can_not_be_ended_is_left_alone_for_a_while_and_then_ends(
+    work: Work, clock: Clock
+) -> None:
+    first, second = await abandoned(work, "t1 t2"), await abandoned(work, "t3")
+    rescuer = work.rescuer(relay_max_attempts=1)
+    await work.sql("ALTER TABLE turns RENAME TO turns_away")
+    await judge(rescuer, clock)
+    for _ in range(5):
+        await rescuer.round()
+    # Each try costs an attempt, and tells its readers of it.
+    assert [await row_of(work, one) for one in (first, second)] == [("running", 2)] * 2
+    await work.sql("ALTER TABLE turns_away RENAME TO turns")
+    for _ in range(int(END_AGAIN_SECONDS / LEASE * 3) + 1):
+        await rescuer.round()
+        clock.now += LEASE / 3
+    await rescuer.round()
+    assert [await row_of(work, one) for one in (first, second)] == [("failed", 3)] * 2
+
+
+async def test_a_text_that_can_not_be_stored_keeps_nobody_from_an_end(
+    work: Work, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = await abandoned(work, "t1 t2")
+
+    async def narrow(*arguments: Any, **named: Any) -> None:
+        raise ValueError("no column can hold this")
+
+    monkeypatch.setattr(commits, "add_turn", narrow)
+    await judge(work.rescuer(relay_max_attempts=1), clock)
+    ended = await work.read(asked)
+    assert ended.error is not None
+    assert (ended.state, ended.error.code, ended.output) == (State.FAILED, "worker_lost", None)
 
 
 async def test_two_rescuers_at_once_are_harmless(work: Work, clock: Clock) -> None:

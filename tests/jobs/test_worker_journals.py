@@ -138,3 +138,17 @@ async def test_while_the_database_is_away_the_replay_waits(
     is_back.set()
     await replaying
     assert (await work.read(left)).state is State.COMPLETED
+
+
+async def test_while_the_database_takes_nothing_the_replay_waits_too(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = await left_in(work, tmp_path / "journals", "kept")
+    monkeypatch.setattr("jobs.worker_journals.AGAIN_SECONDS", 0.001)
+    await work.sql("ALTER TABLE turns RENAME TO turns_away")
+    replaying = asyncio.create_task(replayed(work, tmp_path / "journals"))
+    await eventually(lambda: "replaying the journal: waiting" in caplog.text)
+    assert await work.sql("SELECT state FROM generations") == [("running",)]
+    await work.sql("ALTER TABLE turns_away RENAME TO turns")
+    await replaying
+    assert (await work.read(left)).state is State.COMPLETED
