@@ -1,6 +1,7 @@
 """A worker's sign of life: keeps its lease, and hears what the database says it holds."""
 
 import asyncio
+import logging
 import time
 from contextlib import suppress
 
@@ -10,6 +11,8 @@ from jobs.outage import Outage
 from jobs.runner import Runner
 from jobs.settings import Settings
 from jobs.store.claims import beat
+
+log = logging.getLogger(__name__)
 
 BEATS_A_LEASE = 4
 LONGEST_BEAT_SECONDS = 1.0
@@ -39,13 +42,16 @@ class Beat:
         self._now.set()
 
     async def run(self) -> None:
-        """Beats until cancelled; a database that is away is met by the next beat."""
+        """Beats until cancelled; what is wrong with one is met by the next, within the lease."""
         while True:
             self._now.clear()
             try:
                 await self.once()
             except Unavailable as error:
                 self._outage.lasts(error)
+            except Exception as error:
+                if self._outage.lasts(type(error).__name__):
+                    log.exception("a heartbeat failed")
             else:
                 self._outage.over()
             with suppress(TimeoutError):

@@ -13,11 +13,13 @@ class Outage:
         self._what = what
         self._since: float | None = None
 
-    def lasts(self, reason: object) -> None:
-        """A try failed; the first one is logged with its reason."""
-        if self._since is None:
+    def lasts(self, reason: object) -> bool:
+        """A try failed; True for the first one, which is logged with its reason."""
+        begins = self._since is None
+        if begins:
             self._since = time.monotonic()
             log.warning("%s: waiting", self._what, extra={"reason": str(reason)})
+        return begins
 
     def over(self) -> None:
         """A try went well; logged when the ones before it failed."""
