@@ -4,14 +4,18 @@ import asyncio
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.database import Database
 from jobs.generation import Failure, State
 from jobs.ids import new_id
 from jobs.store.commits import end_unclaimed, request_cancel
 from jobs.store.intake import Accepted
 from jobs.store.leftovers import expire_overdue, promote_waiting
+from jobs.store.line import lock_line
 from jobs.store.reads import read_conversation, read_generation
 from tests.conformance.acts import Acts, outcome
+from tests.services import eventually
 
 
 async def line(acts: Acts, length: int) -> list[Accepted]:
@@ -177,6 +181,43 @@ async def test_a_claim_and_an_interrupt_at_once_leave_no_queued_one_running(acts
         assert state is (State.CANCELLED if claimed is None else State.RUNNING)
         assert urgent.starts is (claimed is None)
         assert urgent.interrupted == (first.generation.id,)
+
+
+async def test_a_commit_waits_for_whoever_changes_its_line(postgres_url: str) -> None:
+    """Else it would promote the one that is being cancelled, and nobody would follow it."""
+    async with Database.open(postgres_url) as db:
+        acts = Acts(db)
+        await acts.worker("wrk_1")
+        first = await acts.accept()
+        line = {"conversation_id": first.generation.conversation_id}
+        cancelled, next_one = [
+            (await acts.accept(on_active="queue", **line)).generation.id for _ in range(2)
+        ]
+        claimed = await acts.claimed(first.generation.id)
+        locked, released = asyncio.Event(), asyncio.Event()
+
+        async def cancel(connection: AsyncConnection) -> None:
+            await lock_line(connection, **line)
+            locked.set()
+            await released.wait()
+            await connection.execute(
+                text("UPDATE generations SET state = 'cancelled' WHERE id = :id"),
+                {"id": cancelled},
+            )
+
+        async def waits() -> bool:
+            waiting = "SELECT pid FROM pg_locks WHERE NOT granted"
+            return len(await db.fetch(text(waiting))) == 1
+
+        cancelling = asyncio.create_task(db.write(cancel))
+        await locked.wait()
+        committing = asyncio.create_task(acts.commit(claimed))
+        try:
+            await eventually(waits)
+        finally:
+            released.set()
+            await cancelling
+        assert (await committing).promoted == next_one
 
 
 async def test_the_database_holds_one_active_generation_a_conversation(acts: Acts) -> None:

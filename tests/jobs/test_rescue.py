@@ -11,9 +11,10 @@ from jobs.attempt_log import AttemptLog
 from jobs.errors import Unavailable
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, Generation, SkillChoice, State
-from jobs.rescue import END_AGAIN_SECONDS, SPREAD_SECONDS, UNREADABLE_SECONDS, spread
+from jobs.rescue import END_AGAIN_SECONDS, SPREAD_SECONDS, UNHEARD_SHARE, UNREADABLE_SECONDS, spread
 from jobs.store import commits
 from jobs.store.claims import claim, hand_over, register_worker
+from jobs.store.leftovers import Lost, find_lost
 from jobs.stream_log import Append
 from tests.jobs.at_work import Work, at_work, names_of, text_of
 from tests.services import RedisServer, eventually
@@ -322,6 +323,29 @@ async def test_a_rescuer_that_stood_still_itself_judges_nobody(work: Work, clock
     await rescuer.round()
     clock.now += 10 * LEASE
     await rescuer.round()
+    assert rescuer.counts.offered_again == 0
+    await judge(rescuer, clock)
+    assert rescuer.counts.offered_again == 1
+
+
+async def test_a_database_that_stood_still_while_it_was_asked_makes_nobody_lost(
+    work: Work, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await abandoned(work)
+    rescuer = work.rescuer()
+    for _ in range(3):
+        await rescuer.round()
+        clock.now += LEASE / 3
+
+    async def slow(*arguments: Any, **named: Any) -> list[Lost]:
+        found = await find_lost(*arguments, **named)
+        clock.now += UNHEARD_SHARE * LEASE + 0.1
+        assert len(found) == 1
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.rescue.find_lost", slow)
+        await rescuer.round()
     assert rescuer.counts.offered_again == 0
     await judge(rescuer, clock)
     assert rescuer.counts.offered_again == 1
