@@ -189,15 +189,16 @@ async def test_a_commit_waits_for_whoever_changes_its_line(postgres_url: str) ->
         acts = Acts(db)
         await acts.worker("wrk_1")
         first = await acts.accept()
-        line = {"conversation_id": first.generation.conversation_id}
+        line = first.generation.conversation_id
         cancelled, next_one = [
-            (await acts.accept(on_active="queue", **line)).generation.id for _ in range(2)
+            (await acts.accept(on_active="queue", conversation_id=line)).generation.id
+            for _ in range(2)
         ]
         claimed = await acts.claimed(first.generation.id)
         locked, released = asyncio.Event(), asyncio.Event()
 
         async def cancel(connection: AsyncConnection) -> None:
-            await lock_line(connection, **line)
+            await lock_line(connection, conversation_id=line)
             locked.set()
             await released.wait()
             await connection.execute(
