@@ -59,6 +59,8 @@ class System:
     http: aiohttp.ClientSession
     streams: aiohttp.ClientSession
     rng: random.Random
+    journals: Path
+    """The directory of its workers' journals."""
     postgres: PostgresServer | None = None
     readers: list[Reader] = field(default_factory=list)
 
@@ -335,6 +337,7 @@ async def open_system(
             http=await stack.enter_async_context(one_connection_a_request()),
             streams=await stack.enter_async_context(one_connection_a_request()),
             rng=random.Random(seed),
+            journals=directory / "journal",
         )  # fmt: skip
         try:
             for one in system.members:

@@ -173,6 +173,18 @@ async def test_cut_before_keeps_the_command_from_the_server(redis_url: str) -> N
         assert await direct.get("counter") is None
 
 
+async def test_a_trap_of_a_transaction_leaves_all_others_alone(redis_url: str) -> None:
+    async with DelayingProxy.before(redis_url) as proxy:
+        trap = proxy.cut_before(b"COMMIT", Direction.UP, transaction=b"mine")
+        async with Redis.from_url(proxy.url(redis_url)) as client:
+            for said in ("mine", "BEGIN", "another's", "COMMIT", "BEGIN", "mine"):
+                assert await client.echo(said) == said.encode()
+            assert trap.sprung == 0
+            with pytest.raises(RedisGone):
+                await client.echo("COMMIT")
+            assert trap.sprung == 1
+
+
 async def test_the_recording_is_the_conversation_in_the_clients_order(redis_url: str) -> None:
     async with DelayingProxy.before(redis_url, up_ms=2, down_ms=2) as proxy:
         async with Redis.from_url(proxy.url(redis_url)) as client, client.pubsub() as pubsub:

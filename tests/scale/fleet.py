@@ -153,6 +153,7 @@ async def open_fleet(
             http=await stack.enter_async_context(session(token)),
             streams=await stack.enter_async_context(session(token)),
             rng=random.Random(0),
+            journals=directory / "journal",
             postgres=postgres,
             directory=directory,
             token=token,

@@ -96,16 +96,23 @@ class DelayingProxy:
         self.counts.resets += len(links)
         return len(links)
 
-    def cut_before(self, pattern: bytes, direction: Direction, *, times: int = 1) -> Trap:
-        """Reset the connection when `pattern` comes by; it never reaches the other side whole."""
-        return self._set(Trap(pattern, direction, "before", times))
+    def cut_before(
+        self, pattern: bytes, direction: Direction, *, times: int = 1, transaction: bytes = b""
+    ) -> Trap:
+        """Reset the connection when `pattern` comes by; it never reaches the other side whole.
 
-    def cut_after(self, pattern: bytes, direction: Direction, *, times: int = 1) -> Trap:
+        With `transaction`, only where this has passed since the last BEGIN.
+        """
+        return self._set(Trap(pattern, direction, "before", times, transaction))
+
+    def cut_after(
+        self, pattern: bytes, direction: Direction, *, times: int = 1, transaction: bytes = b""
+    ) -> Trap:
         """Deliver what has `pattern` in it, then cut: its receiver acts, its sender hears nothing.
 
         The sender sees a reset, the receiver an orderly end after the last byte.
         """
-        return self._set(Trap(pattern, direction, "after", times))
+        return self._set(Trap(pattern, direction, "after", times, transaction))
 
     def forget(self) -> None:
         """Drop the recording so far."""
@@ -255,9 +262,11 @@ class _Link:
             if not trap.armed or trap.direction is not direction:
                 continue
             at = seen.find(trap.pattern, max(0, len(tail) - len(trap.pattern) + 1))
-            if at >= 0 and (found[0] is None or at - len(tail) < found[1]):
+            if at < 0 or not trap.springs_in(seen[:at]):
+                continue
+            if found[0] is None or at - len(tail) < found[1]:
                 found = (trap, at - len(tail))
-        longest = max((len(trap.pattern) for trap in self.proxy.traps), default=1)
+        longest = max((one.looks_back for one in self.proxy.traps), default=1)
         self.tails[direction] = seen[-(longest - 1) :] if longest > 1 else b""
         return found[0], max(0, found[1])
 

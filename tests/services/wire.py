@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+TRANSACTION_BYTES = 65536
+"""More than the statements and values of a transaction of a test."""
+
 
 class Direction(StrEnum):
     """UP is from the client to the server, DOWN is the way back."""
@@ -31,6 +34,8 @@ class Trap:
     direction: Direction
     where: Literal["before", "after"]
     times: int
+    transaction: bytes = b""
+    """What must have passed since the last BEGIN; empty = whatever passed."""
     sprung: int = 0
     _event: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -43,6 +48,15 @@ class Trap:
         """Count one cut."""
         self.sprung += 1
         self._event.set()
+
+    def springs_in(self, passed: bytes) -> bool:
+        """Whether the transaction that these bytes end in is the one it is for."""
+        return self.transaction in passed[max(0, passed.rfind(b"BEGIN")) :]
+
+    @property
+    def looks_back(self) -> int:
+        """How many of the last bytes it has to see."""
+        return TRANSACTION_BYTES if self.transaction else len(self.pattern)
 
     @property
     def armed(self) -> bool:
