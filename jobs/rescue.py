@@ -30,7 +30,7 @@ from jobs.settings import Settings
 from jobs.signals import Signals
 from jobs.store.breaker_notes import forget_breakers
 from jobs.store.breakers import open_models
-from jobs.store.claims import Claimed, claim, forget_workers
+from jobs.store.claims import Claimed, check_beats_can_be_stored, claim, forget_workers
 from jobs.store.commits import Committed, Outcome, commit, without_text
 from jobs.store.leftovers import (
     Lost,
@@ -121,6 +121,7 @@ class Rescuer:
     async def round(self) -> None:
         """Every duty once; one that fails keeps no other from being done."""
         duties: tuple[Callable[[], Awaitable[None]], ...] = (
+            self._check_contact,
             self._expire,
             self._promote,
             self._enqueue,
@@ -162,6 +163,10 @@ class Rescuer:
             and now - self._contact_since >= lease
             and now - self._contact_at <= UNHEARD_SHARE * lease
         )
+
+    async def _check_contact(self) -> None:
+        # A read-only database shows everybody as silent, and can be read all the while.
+        await check_beats_can_be_stored(self.database)
 
     async def _expire(self) -> None:
         unavailable = await open_models(self.database)

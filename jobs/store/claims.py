@@ -14,6 +14,7 @@ from jobs.store.rows import IS_ACTIVE, AnyRow
 from jobs.store.workers import (
     Beat,
     beat,
+    check_beats_can_be_stored,
     deregister_worker,
     forget_workers,
     holds_lease,
@@ -27,6 +28,7 @@ __all__ = [
     "Context",
     "PersonaRow",
     "beat",
+    "check_beats_can_be_stored",
     "claim",
     "deregister_worker",
     "forget_workers",

@@ -14,6 +14,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
+from jobs.database_errors import DRIVER_ERRORS, NotTaken, is_of_the_value
 from jobs.store.rows import IS_UNFINISHED
 from jobs.tables import generations, workers
 
@@ -43,6 +44,8 @@ _BEAT = (
     .where(workers.c.id == bindparam("worker"))
     .values(heartbeat_at=now_ms(), running=bindparam("busy"))
 )
+# No row has this id; a database that is read-only refuses it all the same.
+_BEAT_OF_NOBODY = update(workers).where(workers.c.id == "").values(running=workers.c.running)
 _HELD = select(generations.c.id, generations.c.attempt, generations.c.cancel_requested).where(
     IS_UNFINISHED, generations.c.state == "running", generations.c.worker_id == bindparam("worker")
 )
@@ -98,6 +101,16 @@ async def beat(db: Database, worker_id: str, running: int) -> Beat:
         )
 
     return await db.write(renew)
+
+
+async def check_beats_can_be_stored(db: Database) -> None:
+    """Raises Unavailable while no worker could beat: away, read-only, or its rights were taken."""
+    try:
+        await db.write_one(_BEAT_OF_NOBODY)
+    except DRIVER_ERRORS as error:
+        if is_of_the_value(error):
+            raise
+        raise NotTaken(error) from error
 
 
 async def deregister_worker(db: Database, worker_id: str) -> None:

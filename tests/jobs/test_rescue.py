@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.attempt_log import AttemptLog
+from jobs.database import Database
 from jobs.errors import Unavailable
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, Generation, SkillChoice, State
@@ -315,6 +316,27 @@ async def test_a_database_that_was_away_begins_the_lease_of_contact_anew(
     assert rescuer.counts.offered_again == 0
     await judge(rescuer, clock)
     assert rescuer.counts.offered_again == 1
+
+
+async def test_a_read_only_database_makes_nobody_lost(
+    redis_url: str, postgres_url: str, tmp_path: Path, clock: Clock
+) -> None:
+    """As when its disk is full or a replica was promoted late: all can be read, nobody can beat."""
+    name = postgres_url.rpartition("/")[2]
+    async with at_work(redis_url, postgres_url, tmp_path, relay_lease_seconds=LEASE) as work:
+        await abandoned(work)
+        rescuer = work.rescuer()
+        await rescuer.round()
+        await work.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        async with Database.open(postgres_url) as rescuer.database:
+            await judge(rescuer, clock)
+            assert rescuer.counts.offered_again == 0
+        await work.sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        async with Database.open(postgres_url) as rescuer.database:
+            await rescuer.round()
+            assert rescuer.counts.offered_again == 0
+            await judge(rescuer, clock)
+            assert rescuer.counts.offered_again == 1
 
 
 async def test_a_rescuer_that_stood_still_itself_judges_nobody(work: Work, clock: Clock) -> None:
