@@ -9,6 +9,7 @@ off or fell silent after content, and an attempt that was stopped, say nothing m
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ NOTE_SECONDS = 1.0
 """How long an end waits for its note to be stored; the note goes on by itself after that."""
 PROBE_MARGIN_SECONDS = 5.0
 REMEMBERED = 10_000
+LEFT_SECONDS = 5.0
+"""How long a worker leaves to others what it may not start: until others have offered it."""
+LEFT_AT_ONCE = 100
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 
 
@@ -69,6 +73,7 @@ class Breakers:
     counts: BreakerCounts = field(default_factory=BreakerCounts)
     _notes: set[asyncio.Task[None]] = field(default_factory=set)
     _held_back: set[str] = field(default_factory=set)
+    _left: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     @asynccontextmanager
@@ -96,7 +101,11 @@ class Breakers:
         return Watch(self, claimed)
 
     def held_back(self, generation_id: str, why: BreakerOpen) -> None:
-        """Says once that a queued generation was not claimed: it waits for its model."""
+        """Leaves a queued generation to others for a while, and says once that it waits."""
+        if len(self._left) < LEFT_AT_ONCE:
+            # A probe is not put off by it.
+            seconds = min(why.wait_seconds, LEFT_SECONDS)
+            self._left[generation_id] = time.monotonic() + seconds
         if generation_id in self._held_back:
             return
         if len(self._held_back) >= REMEMBERED:
@@ -111,6 +120,12 @@ class Breakers:
                 "wait_seconds": round(why.wait_seconds, 1),
             },
         )
+
+    def left_to_others(self) -> list[str]:
+        """What was held back here just now, and is for workers at another endpoint."""
+        now = time.monotonic()
+        self._left = {one: until for one, until in self._left.items() if until > now}
+        return list(self._left)
 
     async def failed(self, claimed: Claimed, failure: ProviderFailed) -> None:
         """Counts it against the endpoint; raises Unavailable."""

@@ -52,6 +52,11 @@ async def open_arq(url: str) -> AsyncIterator[ArqRedis]:
         await pool.disconnect()
 
 
+def job_of(generation_id: str, attempt: int) -> str:
+    """What the job that starts the attempt after `attempt` is called."""
+    return f"{generation_id}:{attempt}"
+
+
 class Queue:
     """Enqueues; never raises for a Redis that is away."""
 
@@ -67,7 +72,7 @@ class Queue:
         Again for the same attempt is harmless: it is one job, and one claim.
         """
         now = timestamp_ms()
-        job_id = f"{generation_id}:{attempt}"
+        job_id = job_of(generation_id, attempt)
         payload = serialize_job(
             START_JOB, (generation_id, attempt), {}, None, now, serializer=serialize
         )

@@ -12,6 +12,7 @@ from jobs.cancelling import end_tasks
 from jobs.errors import JobsError
 from jobs.generate import Stop, Workshop, generate
 from jobs.generation import Generation, State, events_url, rfc3339
+from jobs.queue import job_of
 from jobs.store.breakers import BreakerOpen
 from jobs.store.claims import Claimed, claim, hand_over, let_go
 
@@ -63,6 +64,11 @@ class Runner:
     def running(self) -> dict[str, int]:
         """The generations under way, each with its attempt."""
         return {name: one.claimed.attempt for name, one in self._running.items()}
+
+    @property
+    def left_to_others(self) -> list[str]:
+        """The jobs that are not for this worker now: their model's breaker is open here."""
+        return [job_of(one, 0) for one in self._workshop.breakers.left_to_others()]
 
     def leased(self, until: float) -> None:
         """Takes note that this worker's lease holds until then (monotonic).
