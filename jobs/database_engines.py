@@ -5,6 +5,7 @@ Every wait is bounded here: for a connection, for a statement, for SQLite's writ
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
 BUSY_SECONDS = 5
 IDLE_SECONDS = 1
+BEGIN_TO_READ = "BEGIN"
+BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
 
 
 def database_url(url: str) -> URL:
@@ -63,18 +66,23 @@ def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
         reason = f"its directory can't be made: {error.strerror}"
         raise InvalidSetting("RELAY_DATABASE_URL", reason) from error
     common = {
-        "connect_args": {"timeout": BUSY_SECONDS, "async_creator_fn": sqlite_driver.connect},
+        "connect_args": {
+            "timeout": BUSY_SECONDS,
+            "async_creator_fn": partial(sqlite_driver.connect, plain_options=_COMMON),
+        },
         "pool_timeout": STATEMENT_SECONDS,
+        # Whoever has a connection ends its transaction; to try once more is a turn to its thread.
+        "pool_reset_on_return": None,
         **_COMMON,
     }
     reader = create_async_engine(
-        url, pool_size=8, max_overflow=8, execution_options={"relay_begin": "BEGIN"}, **common
+        url, pool_size=8, max_overflow=8, execution_options={"relay_begin": BEGIN_TO_READ}, **common
     )
     writer = create_async_engine(
         url,
         pool_size=1,
         max_overflow=0,
-        execution_options={"relay_begin": "BEGIN IMMEDIATE"},
+        execution_options={"relay_begin": BEGIN_TO_WRITE},
         **common,
     )
     for engine in (reader, writer):

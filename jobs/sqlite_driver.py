@@ -1,21 +1,31 @@
 """SQLite connections whose statements cost one hop to their thread instead of four.
 
 aiosqlite hops for the cursor, the statement, the rows and the closing; here the first rows come
-along with the statement, and a cursor that has given all its rows needs no closing.
+along with the statement, and a cursor that has given all its rows needs no closing. Whole work
+may be done in the thread too (`jobs/sqlite_thread.py`).
 """
 
 import sqlite3
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self, TypeVar
 
 import aiosqlite
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jobs.sqlite_thread import ThreadWork
 
 # Rows that come along; further ones are fetched when they are asked for.
 _FIRST_ROWS = 100
 
+T = TypeVar("T")
+
 
 class OneHopConnection(aiosqlite.Connection):
     """A connection of aiosqlite with cursors of this module."""
+
+    plain_options: Mapping[str, Any] = {}
+    """Those of the engine that it is of, for work in its thread."""
+    _thread_work: ThreadWork | None = None
 
     def cursor(self) -> "OneHopCursor":  # type: ignore[override]
         """A cursor that is made together with its first statement."""
@@ -29,6 +39,16 @@ class OneHopConnection(aiosqlite.Connection):
     async def run(self, function: Any, *arguments: Any) -> Any:
         """What this function gives when the connection's thread calls it."""
         return await self._execute(function, *arguments)  # type: ignore[no-untyped-call]
+
+    async def work(self, do: Callable[[ThreadWork], T]) -> T:
+        """What this gives when the connection's thread calls it."""
+        done: T = await self.run(self._work, do)
+        return done
+
+    def _work(self, do: Callable[[ThreadWork], T]) -> T:
+        if self._thread_work is None:
+            self._thread_work = ThreadWork(self._conn, self.plain_options)
+        return do(self._thread_work)
 
     def start_statement(
         self, many: bool, sql: str, parameters: Any
@@ -116,9 +136,31 @@ class OneHopCursor:
         )
 
 
-def connect(database: str, **options: Any) -> OneHopConnection:
-    """A connection that is opened when it is awaited; `options` are those of sqlite3.connect."""
+def connect(
+    database: str, plain_options: Mapping[str, Any] | None = None, **options: Any
+) -> OneHopConnection:
+    """A connection that is opened when it is awaited; `options` are those of sqlite3.connect.
+
+    `plain_options` are those of its engine.
+    """
     connection = OneHopConnection(lambda: sqlite3.connect(database, **options), 64)
+    connection.plain_options = plain_options or {}
     # A thread that waits for work must not keep the process from ending.
     connection._thread.daemon = True
     return connection
+
+
+async def in_thread(engine: AsyncEngine, do: Callable[[ThreadWork], T]) -> T:
+    """What this gives in the thread of one of the engine's connections."""
+    pooled = await engine.raw_connection()
+    driver = pooled.driver_connection
+    assert isinstance(driver, OneHopConnection)
+    try:
+        return await driver.work(do)
+    except BaseException:
+        if driver.in_transaction:
+            # It could not be rolled back either.
+            pooled.invalidate()
+        raise
+    finally:
+        pooled.close()

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from jobs.database import CommitUnknown, Database, now_ms
 from jobs.generation import Kind
 from jobs.store.breakers import is_open, is_watched, may_probe, take_probe
-from jobs.store.context import Context, PersonaRow, read_context
+from jobs.store.context import OPENS_CONVERSATION, Context, PersonaRow, read_context
 from jobs.store.rows import IS_ACTIVE, AnyRow
 from jobs.store.workers import (
     Beat,
@@ -45,7 +45,8 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     `lost_attempts` counts the claims before it that ended without an orderly hand-over; `reset`
     is why its events open with a reset, None for attempt 1. Times are milliseconds since the
     epoch, by the database's clock. `watched`: failures are counted against its model where it was
-    claimed; `probe`: its model's breaker is open, and this attempt tries it (protocol §8).
+    claimed; `probe`: its model's breaker is open, and this attempt tries it (protocol §8). `opens`:
+    its conversation has no turns but its own, and goes on from no other.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
     traceparent: str | None = None
     watched: bool = False
+    opens: bool = False
     probe: bool = False
 
 
@@ -88,6 +90,7 @@ _CLAIMED = (
     generations.c.expires_at,
     generations.c.traceparent,
     is_watched().label("watched"),
+    OPENS_CONVERSATION.label("opens"),
 )
 
 _was_queued = generations.c.state == "queued"
@@ -213,7 +216,8 @@ class _NotClaimed(Exception):
 
 def _claimed(row: AnyRow, *, probe: bool = False) -> Claimed:
     fields = dict(row._mapping)
-    return Claimed(**{**fields, "kind": Kind(row.kind), "watched": bool(row.watched)}, probe=probe)
+    told = {"kind": Kind(row.kind), "watched": bool(row.watched), "opens": bool(row.opens)}
+    return Claimed(**{**fields, **told}, probe=probe)
 
 
 async def hand_over(db: Database, generation_id: str, attempt: int) -> bool:

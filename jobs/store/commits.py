@@ -181,7 +181,7 @@ async def commit(
     pauses = iter(_PAUSES_SECONDS)
     while True:
         try:
-            return await db.write(end)
+            return await db.write_at_once(end)
         except CommitUnknown:
             unknown = True
         except Unavailable:
@@ -207,7 +207,7 @@ async def end_unclaimed(
     async def end(connection: AsyncConnection) -> Committed | None:
         return await _end_queued(connection, generation_id, state, error)
 
-    return await db.write(end)
+    return await db.write_at_once(end)
 
 
 async def request_cancel(db: Database, owner: str | None, generation_id: str) -> CancelOutcome:
@@ -229,7 +229,7 @@ async def request_cancel(db: Database, owner: str | None, generation_id: str) ->
         row = (await connection.execute(_RESOURCE, mine)).one()
         return CancelOutcome(generation_of(row, row.answer), False, None)
 
-    return await db.write(ask)
+    return await db.write_at_once(ask)
 
 
 async def _end_queued(

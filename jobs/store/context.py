@@ -3,7 +3,7 @@
 from typing import Protocol
 
 import msgspec
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import ColumnElement, and_, bindparam, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
@@ -44,7 +44,18 @@ class _Asker(Protocol):
     def conversation_id(self) -> str: ...
     @property
     def persona_id(self) -> str | None: ...
+    @property
+    def opens(self) -> bool: ...
 
+
+# In words of its own: what SQLite returns of an update names no tables, and here both have an id.
+OPENS_CONVERSATION: ColumnElement[bool] = literal_column(
+    "NOT EXISTS (SELECT 1 FROM turns WHERE turns.conversation_id = generations.conversation_id"
+    " AND turns.generation_id <> generations.id)"
+    " AND NOT EXISTS (SELECT 1 FROM conversations WHERE conversations.forked_from IS NOT NULL"
+    " AND conversations.id = generations.conversation_id)"
+)
+"""Whether a claimed generation is the first of a conversation that goes on from no other."""
 
 _NEWEST_TURNS = (
     select(turns.c.generation_id, turns.c.role, turns.c.text, conversations.c.forked_from)
@@ -88,14 +99,20 @@ async def read_context(db: Database, claimed: _Asker, *, history_characters: int
     """What the model is to see, as one snapshot; raises Unavailable.
 
     History is cut at the first pair, from the newest on, that would bring it over this many
-    characters; a user turn without an answer is left out, a partial answer is not.
+    characters; a user turn without an answer is left out, a partial answer is not. Of a chat that
+    opens its conversation there is nothing, and nothing is read.
     """
-    async with db.read() as connection:
+    if claimed.opens and claimed.persona_id is None:
+        return Context((), None)
+
+    async def read(connection: AsyncConnection) -> Context:
         history = await _history(connection, claimed, history_characters)
         persona = None
         if claimed.persona_id is not None:
             persona = await newest_persona(connection, claimed.persona_id)
         return Context(history, persona)
+
+    return await db.read_at_once(read)
 
 
 async def _history(

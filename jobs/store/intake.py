@@ -46,7 +46,7 @@ async def accept(
     pauses = iter(_PAUSES_SECONDS)
     for _ in range(_RACES):
         try:
-            return await db.write(admission.run)
+            return await db.write_at_once(admission.run)
         except UniqueViolation:
             continue
         except CommitUnknown:

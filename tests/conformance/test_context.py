@@ -21,6 +21,22 @@ async def test_a_new_chat_has_no_context(acts: Acts) -> None:
     assert context == Context((), None)
 
 
+async def test_only_the_first_of_a_conversation_of_its_own_opens_it(acts: Acts) -> None:
+    first = await acts.accept()
+    claimed = await acts.claimed(first.generation.id)
+    assert claimed.opens
+    await acts.commit(claimed, outcome("", State.FAILED))
+    conversation = first.generation.conversation_id
+    second = await acts.accept(conversation_id=conversation)
+    # The question of one without an answer is a turn as well.
+    claimed = await acts.claimed(second.generation.id)
+    assert not claimed.opens
+    await acts.commit(claimed, outcome("re"))
+    branch = await acts.accept(follows=first.generation.id)
+    assert branch.generation.conversation_id != conversation
+    assert not (await acts.claimed(branch.generation.id)).opens
+
+
 async def test_history_is_the_newest_pairs_within_the_limit_oldest_first(acts: Acts) -> None:
     conversation = await acts.chat(*PAIRS)
     sizes = [len(question) + len(reply) for question, reply in PAIRS]

@@ -67,6 +67,56 @@ async def test_an_error_in_a_write_stores_nothing(db: Database) -> None:
     assert not await present(db, "c")
 
 
+async def test_an_error_in_a_write_at_once_stores_nothing(db: Database) -> None:
+    async def fail(connection: AsyncConnection) -> None:
+        await connection.execute(ADD, {"id": "c"})
+        assert (await connection.execute(COUNT)).scalar() == 1
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        await db.write_at_once(fail)
+    assert not await present(db, "c")
+
+
+async def test_a_write_at_once_is_stored_whole(db: Database) -> None:
+    async def add(connection: AsyncConnection) -> str:
+        for row in ("a", "b"):
+            await connection.execute(ADD, {"id": row})
+        return "both"
+
+    assert await db.write_at_once(add) == "both"
+    assert await present(db, "a")
+    assert await present(db, "b")
+    with pytest.raises(UniqueViolation):
+        await db.write_at_once(add)
+
+
+async def test_a_read_at_once_is_one_snapshot(db: Database) -> None:
+    async def twice(connection: AsyncConnection) -> list[int]:
+        first = (await connection.execute(COUNT)).scalar_one()
+        return [first, (await connection.execute(COUNT)).scalar_one()]
+
+    adding = asyncio.gather(*(db.write_one(ADD, {"id": f"c{n}"}) for n in range(20)))
+    seen = [await db.read_at_once(twice) for _ in range(20)]
+    await adding
+    assert all(first == second for first, second in seen)
+    assert await db.read_at_once(twice) == [20, 20]
+
+
+async def test_work_in_sqlites_thread_that_waits_for_another_thing_is_refused(
+    sqlite_url: str,
+) -> None:
+    async def wait(connection: AsyncConnection) -> None:
+        await connection.execute(ADD, {"id": "c"})
+        await asyncio.sleep(0)
+
+    async with Database.open(sqlite_url) as db:
+        with pytest.raises(RuntimeError, match="waited for something else"):
+            await db.write_at_once(wait)
+        assert not await present(db, "c")
+        await db.write_one(ADD, {"id": "c"})
+
+
 async def test_a_constraint_that_holds_already_is_a_unique_violation(db: Database) -> None:
     await db.write_one(ADD, {"id": "c"})
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.sqlite_driver import OneHopConnection, OneHopCursor, connect
 
@@ -106,3 +108,23 @@ async def test_a_rollback_without_a_transaction_costs_nothing(
     assert not connection.in_transaction
     await cursor.execute("SELECT * FROM t")
     assert await cursor.fetchall() == []
+
+
+async def test_a_transaction_in_the_thread_is_one_hop(
+    connection: OneHopConnection, hops: list[str]
+) -> None:
+    async def work(inside: AsyncConnection) -> list[int]:
+        await inside.execute(text("CREATE TABLE t (i)"))
+        await inside.execute(text("INSERT INTO t VALUES (1), (2)"))
+        rows = await inside.stream(text("SELECT i FROM t"))
+        return [row.i async for row in rows]
+
+    committing: list[bool] = []
+    rows = await connection.work(
+        lambda thread: thread.transact("BEGIN", work, lambda: committing.append(True))
+    )
+    assert (rows, committing, hops) == ([1, 2], [True], ["_work"])
+    assert not connection.in_transaction
+    alone = await connection.work(lambda thread: thread.alone(text("SELECT 3"), None))
+    assert [tuple(row) for row in alone] == [(3,)]
+    assert hops == ["_work", "_work"]

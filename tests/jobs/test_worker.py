@@ -158,8 +158,8 @@ async def test_a_generation_costs_the_same_statements_however_long_it_is(work: W
     short = await cost(work, "demo-fast-tokens-2")
     long = await cost(work, "demo-tokens-2000-2000")
     assert short == long
-    # A claim, the history, and the commit: the end, the turn, the next in line.
-    assert len(short) == 5
+    # A claim, no history, and the commit: the end, the turn, the next in line.
+    assert len(short) == 4
 
 
 async def test_a_hundred_generations_beat_as_one(work: Work) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from jobs.database import Database
 from jobs.errors import Unavailable
@@ -25,6 +26,9 @@ class Stream:
     due: bool = True
     ticks: list[float] = field(default_factory=list)
     rows: list[StreamRow | None] = field(default_factory=list)
+
+    def due_at(self) -> float:
+        return 0.0
 
     def tick(self, now: float) -> "Stream | None":
         self.ticks.append(now)
@@ -54,11 +58,10 @@ async def test_one_statement_tells_the_rows_of_any_number_of_streams(author: Aut
     def count(*arguments: object) -> None:
         statements.append(str(arguments[2]))
 
-    engine = author.database._read_alone.sync_engine
-    event.listen(engine, "before_cursor_execute", count)
+    event.listen(Engine, "before_cursor_execute", count)
     pulse.tick()
     await eventually(lambda: all(stream.rows for stream in streams))
-    event.remove(engine, "before_cursor_execute", count)
+    event.remove(Engine, "before_cursor_execute", count)
     assert len(statements) == 1
     for stream in streams:
         [row] = stream.rows
@@ -162,3 +165,29 @@ async def test_a_pulse_that_stops_says_so(
     with pytest.raises(RuntimeError, match="a bug"):
         await beat()
     assert caplog.records[-1].levelno == logging.CRITICAL
+
+
+async def test_a_tick_looks_at_those_that_are_due_however_many_are_open(author: Author) -> None:
+    @dataclass(eq=False, slots=True)
+    class Later(Stream):
+        seconds: float = 3600.0
+
+        def due_at(self) -> float:
+            return time.monotonic() + self.seconds
+
+    pulse = Pulse(author.database, 10)
+    due, later = Stream("gen_1", due=False), [Later("gen_1", due=False) for _ in range(1000)]
+    for stream in (due, *later):
+        pulse.add(stream)
+    for number in range(1, 4):
+        pulse.tick()
+        assert len(due.ticks) == number
+    assert not any(stream.ticks for stream in later)
+    later[0].seconds = 0.0
+    pulse.hasten(later[0])
+    pulse.discard(later[1])
+    later[1].seconds = 0.0
+    pulse.hasten(later[1])
+    pulse.tick()
+    assert [len(stream.ticks) for stream in later[:3]] == [1, 0, 0]
+    assert pulse.streams == 1000
