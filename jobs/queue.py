@@ -3,7 +3,6 @@
 The queue is a hint too: what it loses, the rescuer puts in again, and a claim decides who runs it.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,8 @@ from arq.utils import timestamp_ms
 from jobs import keys
 from jobs.outage import Outage
 from jobs.redis_link import REDIS_FAILURES, connection_pool
+from jobs.redis_pipeline import Command, RedisPipeline, open_pipeline
+from jobs.redis_wire import Address
 
 START_JOB = "start"
 """The one arq function: claims a generation and hands it to the worker's runner."""
@@ -60,8 +61,8 @@ def job_of(generation_id: str, attempt: int) -> str:
 class Queue:
     """Enqueues; never raises for a Redis that is away."""
 
-    def __init__(self, arq: ArqRedis) -> None:
-        self._arq = arq
+    def __init__(self, redis: RedisPipeline) -> None:
+        self._redis = redis
         self._outage = Outage("the rescuer repeats what can't be enqueued")
         self.failures = 0
         """How many enqueues Redis did not take; the rescuer repeats them."""
@@ -76,15 +77,17 @@ class Queue:
         payload = serialize_job(
             START_JOB, (generation_id, attempt), {}, None, now, serializer=serialize
         )
+        score = now + round(defer_seconds * 1000)
+        commands: list[Command] = [
+            ("SET", job_key_prefix + job_id, payload, "NX", "PX", JOB_EXPIRES_MS),
+            ("ZADD", keys.QUEUE, "NX", score, job_id),
+        ]
+        if not defer_seconds:
+            commands.append(("PUBLISH", keys.QUEUE, b""))
         try:
-            # What arq's own enqueue does, in one call instead of three: nothing is to be watched,
+            # What arq's own enqueue does, in one go instead of three: nothing is to be watched,
             # since the same job again changes nothing.
-            async with self._arq.pipeline(transaction=True) as pipe:
-                pipe.set(job_key_prefix + job_id, payload, nx=True, px=JOB_EXPIRES_MS)
-                pipe.zadd(keys.QUEUE, {job_id: now + round(defer_seconds * 1000)}, nx=True)
-                if not defer_seconds:
-                    pipe.publish(keys.QUEUE, b"")
-                await pipe.execute()
+            await self._redis.run(("MULTI",), *commands, ("EXEC",))
         except REDIS_FAILURES as error:
             self.failures += 1
             self._outage.lasts(f"{type(error).__name__}: {error}")
@@ -94,12 +97,11 @@ class Queue:
 
     async def depth(self) -> int:
         """How many jobs wait in the queue; raises REDIS_FAILURES."""
-        async with asyncio.timeout(2):
-            return int(await self._arq.zcard(keys.QUEUE))
+        return int(await self._redis.call("ZCARD", keys.QUEUE))
 
 
 @asynccontextmanager
 async def open_queue(url: str) -> AsyncIterator[Queue]:
     """A queue until the block ends."""
-    async with open_arq(url) as arq:
-        yield Queue(arq)
+    async with open_pipeline(Address.of_url(url)) as redis:
+        yield Queue(redis)

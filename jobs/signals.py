@@ -3,19 +3,18 @@
 A hint that can't be given is counted; whoever missed it finds the row within seconds.
 """
 
-from redis.asyncio import Redis
-
 from jobs import keys
 from jobs.generation import Generation, encode
 from jobs.outage import Outage
 from jobs.redis_link import REDIS_FAILURES
+from jobs.redis_pipeline import RedisPipeline
 from jobs.stream_log import LOOK
 
 
 class Signals:
     """Gives hints; never raises."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisPipeline) -> None:
         self._redis = redis
         self._outage = Outage("hints are lost")
         self.failures = 0
@@ -39,7 +38,7 @@ class Signals:
 
     async def _publish(self, channel: str, payload: bytes) -> None:
         try:
-            await self._redis.publish(channel, payload)
+            await self._redis.call("PUBLISH", channel, payload)
         except REDIS_FAILURES as error:
             self.failures += 1
             self._outage.lasts(f"{type(error).__name__}: {error}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from arq.jobs import DeserializationError, deserialize_job_raw
 from arq.utils import timestamp_ms
 from arq.worker import Worker, func
@@ -37,6 +37,9 @@ from jobs.publisher import open_publisher
 from jobs.pubsub import PubSub, open_pubsub
 from jobs.queue import START_JOB, Queue, deserialize, open_arq, serialize
 from jobs.redis_link import REDIS_FAILURES, open_redis
+from jobs.redis_pipeline import RedisPipeline, open_pipeline
+from jobs.redis_script import Script
+from jobs.redis_wire import Address
 from jobs.rescue import Rescuer
 from jobs.runner import NoPlace, Runner
 from jobs.settings import InvalidSetting, Settings
@@ -72,7 +75,9 @@ class WakingWorker(Worker):
     payloads are arq's own. `wake` is set by whoever knows that there may be something to pick up.
     """
 
-    def __init__(self, arq: ArqRedis, runner: Runner, wake: asyncio.Event) -> None:
+    def __init__(
+        self, arq: ArqRedis, redis: RedisPipeline, runner: Runner, wake: asyncio.Event
+    ) -> None:
         super().__init__(
             functions=[func(self._start, name=START_JOB)],
             queue_name=keys.QUEUE,
@@ -87,7 +92,8 @@ class WakingWorker(Worker):
         )
         self._runner = runner
         self._wake = wake
-        self._pick = arq.register_script((files("jobs") / "pick.lua").read_text())
+        self._redis = redis
+        self._pick = Script((files("jobs") / "pick.lua").read_text(), redis.call)
         self._left_over = False
         self._outage = Outage("the queue can't be read")
         self.polls = 0
@@ -119,17 +125,14 @@ class WakingWorker(Worker):
             self._left_over = True
             return
         self.polls += 1
-        picked, more = await self._pick(
-            keys=[keys.QUEUE],
-            args=[
-                timestamp_ms(),
-                room,
-                JOBS_A_READ,
-                round(self.in_progress_timeout_s * 1000),
-                in_progress_key_prefix,
-                job_key_prefix,
-                *self._runner.left_to_others,
-            ],
+        picked, more = await self._pick.run(
+            [keys.QUEUE],
+            timestamp_ms(),
+            room,
+            JOBS_A_READ,
+            round(self.in_progress_timeout_s * 1000),
+            in_progress_key_prefix,
+            job_key_prefix,
         )
         self._left_over = bool(more)
         for raw_id, score, payload in picked:
@@ -140,7 +143,7 @@ class WakingWorker(Worker):
 
     async def _run_picked(self, job_id: str, score: int, payload: bytes | None) -> None:
         """Runs one job and takes it out of the queue; raises REDIS_FAILURES."""
-        retry_in_ms = None
+        again = False
         try:
             name, arguments, _, _, _ = deserialize_job_raw(payload or b"", deserializer=deserialize)
             generation_id, attempt = arguments
@@ -149,13 +152,10 @@ class WakingWorker(Worker):
             log.warning("an unreadable job is dropped", extra={"job": job_id, "reason": str(error)})
         else:
             if name == START_JOB:
-                retry_in_ms = await self._start(self.ctx, generation_id, attempt)
+                again = await self._start(self.ctx, generation_id, attempt)
             else:
                 log.warning("an unknown job is dropped", extra={"job": job_id, "function": name})
-        finished = retry_in_ms is None
-        await asyncio.shield(
-            self.finish_job(job_id, finished, None, None, False, retry_in_ms, None)
-        )
+        await asyncio.shield(self._let_go(job_id, finished=not again))
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.tasks.pop(task.get_name(), None)
@@ -167,19 +167,29 @@ class WakingWorker(Worker):
         if self._left_over:
             self._wake.set()
 
-    async def _start(self, ctx: dict[Any, Any], generation_id: str, attempt: int) -> int | None:
-        """Claims it; None when the job is done with, else in how many ms to look again."""
+    async def _let_go(self, job_id: str, *, finished: bool) -> None:
+        """Unmarks a job, and takes one that is finished out of the queue; as arq's finish_job."""
+        mark = in_progress_key_prefix + job_id
+        if not finished:
+            await self._redis.call("DEL", mark)
+            return
+        job, retries = job_key_prefix + job_id, retry_key_prefix + job_id
+        taken_out = ("ZREM", keys.QUEUE, job_id)
+        await self._redis.run(("MULTI",), taken_out, ("DEL", mark, job, retries), ("EXEC",))
+
+    async def _start(self, ctx: dict[Any, Any], generation_id: str, attempt: int) -> bool:
+        """Claims it; whether the job is to be looked at again."""
         try:
             await self._runner.start(generation_id, attempt)
         except NoPlace:
             # Stays in the queue, for whichever worker has a place.
-            return 0
+            return True
         except Unavailable as error:
             log.warning(
                 "not claimed; the rescuer offers it again",
                 extra={"generation": generation_id, "reason": str(error)},
             )
-        return None
+        return False
 
 
 async def run_worker(
@@ -203,6 +213,7 @@ async def run_worker(
         traces = await stack.enter_async_context(open_traces("persona-relay-worker"))
         database = await stack.enter_async_context(Database.open(settings.relay_database_url))
         redis = await stack.enter_async_context(open_redis(url))
+        calls = await stack.enter_async_context(open_pipeline(Address.of_url(url)))
         arq = await stack.enter_async_context(open_arq(url))
         pubsub = await stack.enter_async_context(open_pubsub(url))
         provider = await stack.enter_async_context(Provider.open(settings))
@@ -216,7 +227,7 @@ async def run_worker(
                 lease_seconds=lease,
             )
         )
-        signals, queue = Signals(redis), Queue(arq)
+        signals, queue = Signals(calls), Queue(calls)
         ending = Ending(database, publisher, signals, queue, journal)
         worker_id = new_id("wrk")
         breakers = await stack.enter_async_context(Breakers.open(database, settings))
@@ -236,7 +247,7 @@ async def run_worker(
         await stack.enter_async_context(
             serve_metrics(settings.relay_metrics_address, metrics.families)
         )
-        picking = WakingWorker(arq, runner, wake=runner.freed)
+        picking = WakingWorker(arq, calls, runner, wake=runner.freed)
         if not await _registered(database, worker_id, settings.relay_max_jobs, stop):
             return
         _listen(pubsub, runner, beats, publisher.check)

@@ -9,8 +9,10 @@ from redis.asyncio import Redis
 
 from jobs.database import Database
 from jobs.pubsub import open_pubsub
-from jobs.queue import Queue, open_queue
+from jobs.queue import Queue
 from jobs.redis_link import open_redis
+from jobs.redis_pipeline import open_pipeline
+from jobs.redis_wire import Address
 from jobs.rescue import Rescuer
 from jobs.signals import Signals
 from jobs.stream_log import StreamLog
@@ -26,6 +28,9 @@ from relay.sources import Sources
 from relay.stream_slots import StreamSlots
 
 log = logging.getLogger(__name__)
+
+PAGES_AT_ONCE = 8
+"""Pages of logs on their way from Redis, so much is held at once however many readers come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,11 @@ async def connect(
     lease = settings.jobs.relay_lease_seconds
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(url))
-        queue = await stack.enter_async_context(open_queue(url))
+        calls = await stack.enter_async_context(open_pipeline(Address.of_url(url)))
+        pages = await stack.enter_async_context(open_pipeline(Address.of_url(url), PAGES_AT_ONCE))
         pubsub = await stack.enter_async_context(open_pubsub(url))
         pulse = await stack.enter_async_context(open_pulse(database, lease))
-        signals = Signals(redis)
+        queue, signals = Queue(calls), Signals(calls)
         figures = FiguresReader(database, queue, lease)
         stack.push_async_callback(figures.close)
         yield Services(
@@ -92,7 +98,7 @@ async def connect(
             signals=signals,
             sources=Sources(
                 database=database,
-                stream_log=StreamLog(redis),
+                stream_log=StreamLog(redis, fetch=pages.call),
                 signals=signals,
                 hub=Hub(pubsub),
                 pulse=pulse,

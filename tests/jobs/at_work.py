@@ -23,8 +23,10 @@ from jobs.database import Database, migrate
 from jobs.events import frame_cursor
 from jobs.generation import Generation, Kind, OnActive
 from jobs.ids import new_id
-from jobs.queue import Queue, open_queue
+from jobs.queue import Queue
 from jobs.redis_link import open_redis
+from jobs.redis_pipeline import open_pipeline
+from jobs.redis_wire import Address
 from jobs.rescue import Rescuer
 from jobs.settings import Settings
 from jobs.signals import Signals
@@ -253,12 +255,13 @@ async def at_work(
             relay_journal_dir=str(directory / "journal"),
         )
         redis = await stack.enter_async_context(open_redis(redis_url))
+        calls = await stack.enter_async_context(open_pipeline(Address.of_url(redis_url)))
         work = Work(
             settings=msgspec.structs.replace(settings, **changed),
             db=await stack.enter_async_context(Database.open(direct)),
             redis=redis,
-            queue=await stack.enter_async_context(open_queue(redis_url)),
-            signals=Signals(redis),
+            queue=Queue(calls),
+            signals=Signals(calls),
             stream_log=StreamLog(redis),
             model=await stack.enter_async_context(httpx.AsyncClient(base_url=model_url)),
             _stack=stack,

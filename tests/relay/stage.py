@@ -17,6 +17,8 @@ from jobs.ids import new_id
 from jobs.publisher import Publisher, open_publisher
 from jobs.pubsub import PubSub, open_pubsub
 from jobs.redis_link import open_redis
+from jobs.redis_pipeline import open_pipeline
+from jobs.redis_wire import Address
 from jobs.signals import Signals
 from jobs.store.claims import claim, register_worker
 from jobs.store.commits import Outcome, commit
@@ -133,13 +135,15 @@ async def reading_side(
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(database_url))
         redis = await stack.enter_async_context(open_redis(redis_url))
+        calls = await stack.enter_async_context(open_pipeline(Address.of_url(redis_url)))
+        pages = await stack.enter_async_context(open_pipeline(Address.of_url(redis_url), 8))
         pulse = await stack.enter_async_context(open_pulse(database, lease))
         pubsub = await stack.enter_async_context(open_pubsub(redis_url))
         await eventually(lambda: pubsub.connected)
         sources = Sources(
             database=database,
-            stream_log=StreamLog(redis),
-            signals=Signals(redis),
+            stream_log=StreamLog(redis, fetch=pages.call),
+            signals=Signals(calls),
             hub=Hub(pubsub),
             pulse=pulse,
             lease_seconds=lease,
