@@ -301,6 +301,27 @@ async def test_a_failure_is_a_response_that_says_so(
     assert failed.error.message.startswith(f"{code}: ")
 
 
+async def test_a_worker_that_stops_once_something_was_told_is_a_failure(place: Place) -> None:
+    worker = await place.work.hire(grace=0)
+    seen: list[Any] = []
+    async with async_client_of(place.url) as client:
+        async for event in await client.responses.create(
+            model="demo-echo-pace-20", input=SAID, background=True, stream=True
+        ):
+            seen.append(event)
+            if deltas(seen) and not worker.stop.is_set():
+                worker.stop.set()
+                await place.work.hire()
+        await worker.dismiss()
+        assert await events_of(client, seen[0].response.id) == seen
+    assert seen[-1].type == "response.failed"
+    assert seen[-1].response.error.message.startswith("worker_lost: ")
+    told = deltas(seen)
+    assert told == seen[-1].response.output_text
+    assert told == await place.committed(generation_of(seen[0].response.id))
+    assert 0 < len(told) < len(SAID)
+
+
 async def test_the_model_is_the_one_that_is_named_if_it_is_offered(place: Place) -> None:
     await place.work.hire()
     async with async_client_of(place.url) as client:

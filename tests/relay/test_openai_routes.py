@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import EdgeRelay
+from tests.relay.raw_reader import ask
 from tests.services import eventually
 
 RESPONSES = "/openai/v1/responses"
@@ -225,6 +226,21 @@ async def test_a_wait_takes_a_streams_place_and_gives_it_back(open_relay: OpenRe
         await eventually(lambda: slots.open_streams("local") == 0)
         sources = relay.services.sources
         await eventually(lambda: sources.hub.channels == sources.pulse.streams == 0)
+
+
+async def test_a_stream_that_is_asked_for_again_always_gets_a_place(open_relay: OpenRelay) -> None:
+    async with open_relay(RELAY_OWNER_STREAMS="1") as relay, relay.live() as url:
+        path = f"{url}{RESPONSES}/{(await background(relay))['id']}?stream=true"
+        async with ask(path) as first, ask(f"{path}&starting_after=0") as again:
+            assert (first.status, again.status) == (200, 200)
+            assert (await post(relay, {"input": "more", "stream": True})).status_code == 429
+
+
+async def test_the_parts_of_a_message_are_its_lines(relay: EdgeRelay) -> None:
+    parts = [{"type": "input_text", "text": said} for said in ("one", "two")]
+    created = await background(relay, input=[{"role": "user", "content": parts}])
+    items = await relay.client.get(f"{RESPONSES}/{created['id']}/input_items")
+    assert items.json()["data"][0]["content"] == [{"type": "input_text", "text": "one\ntwo"}]
 
 
 async def test_the_sdk_is_not_to_try_again_where_its_try_would_be_mistaken(

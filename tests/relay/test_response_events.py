@@ -33,6 +33,19 @@ ASKED = {
     "metadata": {"a": "b"},
     "previous_response_id": None,
 }
+NUMBER, MAYBE_TEXT, MAYBE_OBJECT = (int, float), (str, type(None)), (dict, type(None))
+REQUIRED = {
+    "id": str, "object": str, "created_at": int, "completed_at": (int, type(None)), "status": str,
+    "incomplete_details": MAYBE_OBJECT, "model": str, "previous_response_id": MAYBE_TEXT,
+    "instructions": MAYBE_TEXT, "output": list, "error": MAYBE_OBJECT, "tools": list,
+    "tool_choice": str, "truncation": str, "parallel_tool_calls": bool, "text": dict,
+    "top_p": NUMBER, "presence_penalty": NUMBER, "frequency_penalty": NUMBER,
+    "temperature": NUMBER, "top_logprobs": int, "reasoning": MAYBE_OBJECT, "usage": MAYBE_OBJECT,
+    "max_output_tokens": (int, type(None)), "max_tool_calls": (int, type(None)), "store": bool,
+    "background": bool, "service_tier": str, "metadata": dict, "safety_identifier": MAYBE_TEXT,
+    "prompt_cache_key": MAYBE_TEXT,
+}  # fmt: skip
+"""What Open Responses wants of every response, and of what type."""
 STRICT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 ANY = Cursor(1, 1, 0)
 
@@ -195,6 +208,29 @@ def test_each_end_has_its_status_and_its_last_event(
     assert response["usage"]["total_tokens"] == 7
 
 
+@pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED])
+def test_every_response_has_what_open_responses_requires(state: State) -> None:
+    whole = [data_of(one) for one in told([QUEUED, RUNNING, Ended(generation(state))])[:-1]]
+    responses = [one["response"] for one in whole]
+    assert len(responses) == 4
+    for response in responses:
+        wrong = [
+            name for name, kind in REQUIRED.items() if not isinstance(response.get(name, ...), kind)
+        ]
+        assert wrong == []
+
+
+def test_beyond_the_last_event_of_a_response_there_is_still_its_end() -> None:
+    log = [RUNNING, Token("abc"), Ended(generation(State.COMPLETED))]
+    last = len(told(log)) - 2
+    assert told(log, after=last) == [DONE]
+    end, done = told(log, after=last + 7)
+    assert (data_of(end)["type"], data_of(end)["sequence_number"]) == (
+        "response.completed", last + 8,
+    )  # fmt: skip
+    assert done == DONE
+
+
 def test_the_first_event_of_a_replay_is_the_one_that_was_told_live() -> None:
     first = data_of(told([RUNNING, Ended(generation(State.COMPLETED))])[0])
     response = Response.model_validate(first["response"], strict=True)
@@ -206,7 +242,13 @@ def test_the_first_event_of_a_replay_is_the_one_that_was_told_live() -> None:
 def test_a_file_stands_between_the_texts_around_it() -> None:
     between: list[LoggedData] = [Token("before"), WRITTEN, Token("after")]
     log = [RUNNING, *between, Ended(generation(State.COMPLETED))]
-    output = data_of(told(log)[-2])["response"]["output"]
+    events = [data_of(one) for one in told(log)[:-1]]
+    output = events[-1]["response"]["output"]
+    [added] = [
+        one["item"] for one in events
+        if one["type"] == "response.output_item.added" and one["output_index"] == 1
+    ]  # fmt: skip
+    assert added == {**output[1], "status": "in_progress", "arguments": ""}
     assert [item["type"] for item in output] == ["message", "function_call", "message"]
     assert output[1]["name"] == "write_file"
     assert json.loads(output[1]["arguments"]) == {"path": "a.md", "bytes": 3, "sha256": "ab" * 32}

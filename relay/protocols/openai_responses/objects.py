@@ -57,7 +57,10 @@ def status_of(generation: Generation) -> Status:
 
 
 def response_object(begun: Begun, status: Status, output: Sequence[Json] = ()) -> Json:
-    """The response; all but what `status` says of its end is the same at any time."""
+    """The response; all but what `status` says of its end is the same at any time.
+
+    What only shapes the model is not offered here, and given as the API's own default.
+    """
     generation, asked = begun.generation, begun.asked
     ended = status not in ("queued", "in_progress")
     return {
@@ -68,6 +71,7 @@ def response_object(begun: Begun, status: Status, output: Sequence[Json] = ()) -
         "background": asked["background"],
         "completed_at": _seconds(generation.finished_at) if status == "completed" else None,
         "error": _error(generation) if status == "failed" else None,
+        "frequency_penalty": 0.0,
         "incomplete_details": _cut_by(generation) if status == "incomplete" else None,
         "instructions": None,
         "max_output_tokens": None,
@@ -76,18 +80,19 @@ def response_object(begun: Begun, status: Status, output: Sequence[Json] = ()) -
         "model": generation.model,
         "output": list(output),
         "parallel_tool_calls": True,
+        "presence_penalty": 0.0,
         "previous_response_id": asked["previous_response_id"],
         "prompt_cache_key": None,
         "reasoning": {"effort": None, "summary": None},
         "safety_identifier": None,
         "service_tier": "default",
         "store": True,
-        "temperature": None,
+        "temperature": 1.0,
         "text": {"format": {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],
         "top_logprobs": 0,
-        "top_p": None,
+        "top_p": 1.0,
         "truncation": "disabled",
         "usage": _usage(generation) if ended else None,
         "user": None,
