@@ -92,8 +92,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
 
     def allows_model(self, name: str) -> bool:
         """Whether a request may name this model: the default, or one of `RELAY_MODELS`."""
-        names = {part.strip() for part in self.relay_models.split(",")}
-        return bool(name) and (name == self.relay_model or name in names or "*" in names)
+        return bool(name) and (name in self.offered_models or "*" in self._named_models)
+
+    @property
+    def offered_models(self) -> list[str]:
+        """The default model, then those of `RELAY_MODELS` by name."""
+        named = [name for name in self._named_models if name not in ("", "*")]
+        return list(dict.fromkeys([self.relay_model, *named] if self.relay_model else named))
+
+    @property
+    def _named_models(self) -> list[str]:
+        return [part.strip() for part in self.relay_models.split(",")]
 
 
 def _shown(name: str, value: Any) -> Any:

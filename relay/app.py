@@ -38,6 +38,7 @@ from relay.protocols.ag_ui.routes import OPERATIONS as AG_UI
 from relay.protocols.ai_sdk.routes import OPERATIONS as AI_SDK
 from relay.protocols.ai_sdk.routes import plain_refusal
 from relay.protocols.openai_responses.errors import openai_error
+from relay.protocols.openai_responses.models import OPERATIONS as MODELS
 from relay.protocols.openai_responses.routes import OPERATIONS as OPENAI
 from relay.revocation import watch_revocations
 from relay.routes import conversations, feed, files, generations, health, metrics, ops, personas
@@ -59,7 +60,7 @@ OPERATIONS = (
 )
 """Every call of the native API."""
 
-PROTOCOLS = (*OPENAI, *AI_SDK, *AG_UI)
+PROTOCOLS = (*OPENAI, *MODELS, *AI_SDK, *AG_UI)
 """Every call of another protocol."""
 
 SDK_HEADERS = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, select, update
 
 from jobs.database import Database, now_ms
 from jobs.errors import NotFound
@@ -27,6 +27,11 @@ _BEGUN = SELECT_RESOURCE.add_columns(generations.c.asked).where(
 )
 _UNDER_KEY = SELECT_RESOURCE.where(
     generations.c.owner == bindparam("owner"), generations.c.idempotency_key == bindparam("key")
+)
+_HIDDEN = select(generations.c.asked).where(
+    generations.c.id == bindparam("generation"),
+    generations.c.owner == bindparam("owner"),
+    generations.c.hidden_at.is_not(None),
 )
 _HIDE = (
     update(generations)
@@ -55,6 +60,15 @@ async def read_under_key(db: Database, owner: str, key: str) -> Generation | Non
     """This owner's generation that was begun by a request with this key; raises Unavailable."""
     rows = await db.fetch(_UNDER_KEY, {"owner": owner, "key": key})
     return generation_of(rows[0], rows[0].answer) if rows else None
+
+
+async def is_hidden(db: Database, owner: str, generation_id: str, protocol: str) -> bool:
+    """Whether this owner has hidden a generation that was begun in this protocol.
+
+    Raises Unavailable.
+    """
+    rows = await db.fetch(_HIDDEN, {"generation": generation_id, "owner": owner})
+    return bool(rows) and (rows[0].asked or {}).get("protocol") == protocol
 
 
 async def hide(db: Database, owner: str, generation_id: str) -> None:

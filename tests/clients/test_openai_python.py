@@ -159,6 +159,30 @@ async def test_the_blocking_client_does_all_of_it(place: Place) -> None:
         await in_thread(all_of_it, client)
 
 
+async def test_the_blocking_client_goes_on_where_it_was_cut(place: Place) -> None:
+    await place.work.hire()
+
+    def follow(client: Any) -> list[Any]:
+        seen: list[Any] = []
+        stream = client.responses.create(
+            model="demo-echo-pace-200", input=SAID, background=True, stream=True
+        )
+        with suppress(openai.APIConnectionError):
+            for event in stream:
+                seen.append(event)
+            pytest.fail("a stream that was cut ended as if it were whole")
+        response, last = seen[0].response.id, seen[-1].sequence_number
+        return [*seen, *client.responses.retrieve(response, stream=True, starting_after=last)]
+
+    for cut in (Cut(1), Cut(4, inside=True), Cut(9), Cut(14, inside=True)):
+        plan = place.plan(cut)
+        with client_of(place.url + plan.path) as client:
+            seen = await in_thread(follow, client)
+        assert plan.made == 1
+        assert [one.sequence_number for one in seen] == list(range(len(seen)))
+        assert deltas(seen) == seen[-1].response.output_text == SAID
+
+
 async def test_a_cancelled_response_ends_for_all_and_keeps_its_text(
     place: Place, client: Any
 ) -> None:
@@ -326,6 +350,9 @@ async def test_the_model_is_the_one_that_is_named_if_it_is_offered(place: Place)
     await place.work.hire()
     async with async_client_of(place.url) as client:
         assert (await create(client, "demo-fast-echo")).model == "demo-fast-echo"
+        assert (await client.models.retrieve("demo-fast-echo")).id == "demo-fast-echo"
+        default = place.work.settings.relay_model
+        assert [model.id async for model in client.models.list()] == [default]
 
 
 async def test_a_client_that_leaves_while_it_waits_stops_nothing_and_holds_nothing(

@@ -62,6 +62,22 @@ async def test_a_stream_whose_head_was_lost_is_told_from_its_start(place: Place)
     assert len(await generations(place)) == 1
 
 
+async def test_a_deletion_whose_answer_was_lost_is_no_error(place: Place) -> None:
+    async with losing(place, 1) as (client, link):
+        link.traps.clear()
+        created = await client.responses.create(model="demo-fast-echo", input=SAID, background=True)
+        link.cut_before(ANSWER, Direction.DOWN)
+        await client.responses.delete(created.id)
+        assert link.counts.cuts == 1
+        for gone in (created.id, f"resp_{'0' * 26}"):
+            with pytest.raises(openai.NotFoundError):
+                await client.responses.delete(gone)
+        link.cut_before(b"HTTP/1.1 404", Direction.DOWN)
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.delete(f"resp_{'0' * 26}")
+        assert link.counts.cuts == 2
+
+
 async def test_of_many_requests_in_the_same_words_each_finds_one_of_its_own(place: Place) -> None:
     await place.work.hire()
     async with losing(place, 6) as (client, link):

@@ -1,7 +1,8 @@
-"""The npm clients are pinned, their lock names no registry, and the docs say which were tried."""
+"""The clients are pinned, npm's lock names no registry, and the docs say which were tried."""
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,18 @@ def test_the_lock_has_a_digest_of_every_package_and_no_address() -> None:
 def test_the_example_page_is_for_the_versions_that_are_tried() -> None:
     package = json.loads((ROOT / "examples/use-chat/package.json").read_text())
     assert package["dependencies"].items() <= wanted().items()
+
+
+def test_the_docs_table_names_the_versions_of_pypi_that_are_locked() -> None:
+    rows = re.findall(
+        r"^\| `([^`\n]+)` \(PyPI\)[^|\n]* \| ([^|\n]+) \|",
+        (ROOT / "docs/protocol.md").read_text(),
+        re.M,
+    )
+    locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    versions = {package["name"]: package["version"] for package in locked}
+    assert len(rows) > 3
+    assert {name: versions[name] for name, _ in rows} == dict(rows)
 
 
 def test_the_docs_table_names_the_versions_that_are_tried() -> None:

@@ -291,3 +291,16 @@ async def test_a_request_may_hold_a_whole_chat(relay: EdgeRelay) -> None:
     too_long = await post(relay, {"input": [*said, *spoken, *spoken]})
     assert too_long.status_code == 413
     assert too_long.json()["error"]["code"] == "body_too_large"
+
+
+async def test_the_models_are_those_that_a_request_may_name(open_relay: OpenRelay) -> None:
+    models = "/openai/v1/models"
+    async with open_relay(RELAY_MODEL="main", RELAY_MODELS="org/b, a,main") as relay:
+        listed = (await relay.client.get(models)).json()
+        assert [one["id"] for one in listed["data"]] == ["main", "org/b", "a"]
+        for model in listed["data"]:
+            assert (await relay.client.get(f"{models}/{model['id']}")).json() == model
+        unknown = await relay.client.get(f"{models}/gpt-9")
+        assert (unknown.status_code, unknown.json()["error"]["message"]) == (
+            404, "The model 'gpt-9' does not exist",
+        )  # fmt: skip

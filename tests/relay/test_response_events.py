@@ -34,7 +34,7 @@ ASKED = {
     "previous_response_id": None,
 }
 NUMBER, MAYBE_TEXT, MAYBE_OBJECT = (int, float), (str, type(None)), (dict, type(None))
-REQUIRED = {
+REQUIRED: dict[str, Any] = {
     "id": str, "object": str, "created_at": int, "completed_at": (int, type(None)), "status": str,
     "incomplete_details": MAYBE_OBJECT, "model": str, "previous_response_id": MAYBE_TEXT,
     "instructions": MAYBE_TEXT, "output": list, "error": MAYBE_OBJECT, "tools": list,
@@ -221,7 +221,7 @@ def test_every_response_has_what_open_responses_requires(state: State) -> None:
 
 
 def test_beyond_the_last_event_of_a_response_there_is_still_its_end() -> None:
-    log = [RUNNING, Token("abc"), Ended(generation(State.COMPLETED))]
+    log: list[LoggedData] = [RUNNING, Token("abc"), Ended(generation(State.COMPLETED))]
     last = len(told(log)) - 2
     assert told(log, after=last) == [DONE]
     end, done = told(log, after=last + 7)

@@ -30,6 +30,9 @@ from relay.streaming import start_accepted
 LONGEST_PAUSE_SECONDS = 130.0
 """Between two tries: the longest `Retry-After` that the SDKs obey, and some more."""
 
+RETRY_COUNT = "x-stainless-retry-count"
+"""How many tries of the same request an SDK has made before."""
+
 _COUNT = re.compile(r"[0-9]{1,2}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)
 _TIMEOUTS = ("x-stainless-read-timeout", "x-stainless-timeout")
@@ -137,7 +140,7 @@ async def _previous(call: Call, response: str) -> Begun:
 def _tries(call: Call, since: float) -> Tries | None:
     """How often the SDK says that it has tried; it sends no key of its own for its tries."""
     headers, settings = call.request.headers, call.services.settings.jobs
-    count = headers.get("x-stainless-retry-count", "")
+    count = headers.get(RETRY_COUNT, "")
     if not _COUNT.fullmatch(count):
         return None
     # One that names no timeout has none; no answer takes longer than this.

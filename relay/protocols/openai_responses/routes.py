@@ -7,14 +7,19 @@ from starlette.responses import Response
 
 from jobs.errors import NotFound
 from jobs.store.commits import request_cancel
-from jobs.store.protocols import Begun, hide
+from jobs.store.protocols import Begun, hide, is_hidden
 from jobs.store.reads import read_stream_row
 from relay.bodies import refuse_body
 from relay.errors import InvalidField
 from relay.protocols.following import stream_projected, wait_for_end
-from relay.protocols.openai_responses.creating import create
+from relay.protocols.openai_responses.creating import RETRY_COUNT, create
 from relay.protocols.openai_responses.events import ResponseEvents
-from relay.protocols.openai_responses.objects import ResponseNotFound, input_item
+from relay.protocols.openai_responses.objects import (
+    PROTOCOL,
+    ResponseNotFound,
+    generation_id,
+    input_item,
+)
 from relay.protocols.openai_responses.reading import find_response, read_response
 from relay.protocols.openai_responses.request import starting_after
 from relay.queries import flag, limit
@@ -56,13 +61,14 @@ async def cancel(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """Stops it, and makes it unknown to this protocol."""
     await refuse_body(call.request)
-    begun = await _begun(call)
-    await _stop(call, begun)
     response = call.request.path_params["id"]
     try:
+        begun = await _begun(call)
+        await _stop(call, begun)
         await hide(call.services.db, call.access.owner, begun.generation.id)
     except NotFound:
-        raise ResponseNotFound(response) from None
+        if not await _was_deleted_by_an_earlier_try(call):
+            raise ResponseNotFound(response) from None
     return json_answer({"id": response, "object": "response", "deleted": True})
 
 
@@ -82,6 +88,14 @@ async def list_input_items(call: Call) -> Response:
 
 async def _begun(call: Call) -> Begun:
     return await find_response(call.services, call.access.owner, call.request.path_params["id"])
+
+
+async def _was_deleted_by_an_earlier_try(call: Call) -> bool:
+    """Whether the SDK only asks once more for an answer that it did not get."""
+    if call.request.headers.get(RETRY_COUNT, "0") == "0":
+        return False
+    name = generation_id(call.request.path_params["id"])
+    return await is_hidden(call.services.db, call.access.owner, name, PROTOCOL)
 
 
 async def _stop(call: Call, begun: Begun) -> None:
