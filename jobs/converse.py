@@ -149,7 +149,6 @@ async def _round(
     assembler = ToolCallAssembler()
     # Where the round's text begins in the log, which holds it already.
     start: int | None = None
-    finished: list[Finished] = []
 
     def take(batch: Sequence[ModelEvent]) -> None:
         nonlocal start
@@ -169,12 +168,9 @@ async def _round(
                 reason = event.finish_reason
                 answered.finish_reason = reason if reason in _REPORTED_REASONS else None
                 answered.add_usage(event.usage)
-                finished.append(event)
+                here().set(_told(event))
 
     await provider.round(request, take, first_deadline=deadline)
-    # Not where they were taken: a connection's callbacks stand in no span.
-    for event in finished:
-        here().set(_told(event))
     left_out = None
     if assembler.overflowed:
         left_out = Notice("too_many_calls", f"calls beyond {MAX_CALLS} in a round were left out")

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -193,6 +194,9 @@ class _Reading:
         self._token_seconds = token_seconds
         self._take = take
         self._over = False
+        # A kept connection calls back where it was opened, for an earlier generation: what is
+        # logged and traced there must be this one's.
+        self._context = copy_context()
         self.watch: SilenceWatch | None = None
         self.given = False
         """Whether any event was given: then the request must not be sent again."""
@@ -206,6 +210,9 @@ class _Reading:
 
     def feed(self, piece: bytes) -> bool:
         """Takes a piece of the body; whether more is wanted. Raises ProviderFailed."""
+        return self._context.run(self._feed, piece)
+
+    def _feed(self, piece: bytes) -> bool:
         reader = self._reader
         batch = reader.feed(piece)
         if reader.spoke and self.watch is not None:

@@ -116,6 +116,18 @@ async def test_one_trace_holds_the_request_the_queue_the_model_and_the_commit(
     assert {one["x-tenant"] for one in spans.headers} == {"ours"}
 
 
+async def test_a_kept_connection_tells_of_each_generation_in_its_own_span(
+    traced: Traced, caplog: pytest.LogCaptureFixture
+) -> None:
+    await traced.work.hire()
+    for _ in range(3):
+        await traced.ended(await traced.chat("demo-words-3-pace-20"))
+    name = "chat demo-words-3-pace-20"
+    await eventually(lambda: len(traced.collector.named(name)) == 3)
+    assert [one.events for one in traced.collector.named(name)] == [("first content",)] * 3
+    assert "ended span" not in caplog.text
+
+
 async def test_a_trace_goes_on_although_redis_lost_everything(traced: Traced) -> None:
     generation_id = await traced.chat()
     assert await traced.work.redis.flushdb()

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import time
+from contextvars import ContextVar
 
 import pytest
 
@@ -52,6 +53,21 @@ async def test_each_read_of_the_network_is_one_batch() -> None:
                 batches.append(list(batch))
                 go.set()
     assert batches == [[TextPiece("ab")], [TextPiece("c"), Finished("stop", None)]]
+
+
+async def test_what_takes_an_answer_stands_where_it_was_asked_for() -> None:
+    asking = ContextVar[int]("asking")
+    stood: list[int] = []
+    piece = framed(sse(delta(content="a")))
+    # What comes by itself is taken in the connection's own turn.
+    script = (HEAD, Pause(0.02), piece, Pause(0.02), framed(sse(delta("stop")) + DONE) + END)
+    async with opened(script) as (model, provider):
+        for number in (1, 2):
+            asking.set(number)
+            deadline = time.monotonic() + 5
+            await provider.round(ASK, lambda _: stood.append(asking.get()), first_deadline=deadline)
+    assert model.connections == 1
+    assert stood == [1, 1, 2, 2]
 
 
 async def test_the_request_is_a_streamed_chat_completion_that_asks_for_usage() -> None:
