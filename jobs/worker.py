@@ -133,6 +133,7 @@ class WakingWorker(Worker):
             round(self.in_progress_timeout_s * 1000),
             in_progress_key_prefix,
             job_key_prefix,
+            *self._runner.left_to_others,
         )
         self._left_over = bool(more)
         for raw_id, score, payload in picked:
