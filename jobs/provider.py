@@ -22,6 +22,7 @@ from typing import Any, Self
 import aiohttp
 import httpx2
 import openai
+from openai.types.chat import ChatCompletionChunk
 
 from jobs.provider_errors import ProviderFailed, is_passing, refused
 from jobs.provider_http import BODY, PushedBody, PushTransport, Take
@@ -148,19 +149,24 @@ class Provider:
     async def _send(
         self, stack: AsyncExitStack, request: ModelRequest, watch: SilenceWatch
     ) -> httpx2.Response:
-        # As extra body they go out as they are; as arguments the SDK walks through all of them
-        # first, which holds up every other stream (22 ms for a history of 60,000 characters).
-        body = {"messages": request.messages, **({"tools": request.tools} if request.tools else {})}
-        call = self._client.chat.completions.with_streaming_response.create(
-            model=request.model,
-            messages=[],
-            stream=True,
-            stream_options={"include_usage": True},
-            extra_body=body,
-        )
+        # Not through the SDK's typed call, which walks through all that is sent, parameter by
+        # parameter: half the cost of a request, and 22 ms for a history of 60,000 characters.
+        body = {
+            "model": request.model,
+            "messages": request.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **({"tools": request.tools} if request.tools else {}),
+        }
         try:
             with watch:
-                response = await stack.enter_async_context(call)
+                answer = await self._client.post(
+                    "/chat/completions",
+                    cast_to=ChatCompletionChunk,
+                    body=body,
+                    stream=True,
+                    stream_cls=openai.AsyncStream[ChatCompletionChunk],
+                )
         except ModelSilent as silence:
             raise self._silent(heard=False) from silence
         except openai.APIStatusError as error:
@@ -172,7 +178,8 @@ class Provider:
             raise failure from error
         except _LOST as error:
             raise _TryAgain(_unavailable(error)) from error
-        return response.http_response
+        stack.push_async_callback(answer.close)
+        return answer.response
 
     def _silent(self, heard: bool) -> ProviderFailed:
         if heard:

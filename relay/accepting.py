@@ -52,8 +52,10 @@ def budget_of(settings: Settings) -> Budget:
     )
 
 
-async def accept_generation(services: Services, new: NewGeneration) -> Accepted:
-    """Stores this generation, within the limits; the caller starts it.
+async def accept_generation(
+    services: Services, new: NewGeneration, generation_id: str | None = None
+) -> Accepted:
+    """Stores this generation, within the limits; the caller starts it, and may have named it.
 
     Raises what jobs.store.intake.accept does.
     """
@@ -65,7 +67,7 @@ async def accept_generation(services: Services, new: NewGeneration) -> Accepted:
             accepted = await accept(
                 services.db,
                 new,
-                generation_id=new_id("gen"),
+                generation_id=generation_id or new_id("gen"),
                 budget=budget_of(settings),
                 expires_seconds=settings.relay_queue_expires_seconds,
             )

@@ -61,6 +61,10 @@ class Hub:
         """
         return await self._join(keys.live(generation_id), listener, parse_message)
 
+    def listen(self, generation_id: str, listener: Listener) -> None:
+        """Adds a reader as `follow` does, which then has less to wait for."""
+        self._channel(keys.live(generation_id), listener, parse_message)
+
     async def watch(self, owner: str, listener: Listener) -> bool:
         """Adds a reader of an owner's feed; as `follow`."""
         return await self._join(keys.feed(owner), listener, bytes)
@@ -78,6 +82,11 @@ class Hub:
                 channel.subscription.close()
 
     async def _join(self, name: str, listener: Listener, parse: Callable[[bytes], Any]) -> bool:
+        channel = self._channel(name, listener, parse)
+        assert channel.subscription is not None
+        return await channel.subscription.wait()
+
+    def _channel(self, name: str, listener: Listener, parse: Callable[[bytes], Any]) -> _Channel:
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = _Channel(parse)
@@ -85,5 +94,4 @@ class Hub:
                 name, channel.on_message, channel.on_subscribed
             )
         channel.listeners[listener] = None
-        assert channel.subscription is not None
-        return await channel.subscription.wait()
+        return channel

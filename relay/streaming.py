@@ -25,21 +25,26 @@ async def stream_events(
 
     `row` is where the generation stood when the request came, if the caller knows it.
     """
-    ended = row if row is not None and row.state.terminal else None
-    follower = Follower(services.sources, generation_id, read_cursor(cursor), ended)
+    follower = Follower(services.sources, generation_id, read_cursor(cursor), row)
     if follower.has_seen_the_end:
         follower.close()
         return Response(status_code=204)
-    if ended is None:
+    if not follower.has_ended:
         await join(follower)
     return EventStream(follower, services.sources.pulse, write_through=follower.write_through)
 
 
 async def stream_accepted(
-    services: Services, accepted: Accepted, headers: Mapping[str, str] | None = None
+    services: Services,
+    accepted: Accepted,
+    headers: Mapping[str, str] | None = None,
+    follower: Follower | None = None,
 ) -> Response:
-    """The stream of a generation that was just stored: subscribe, then enqueue, then follow."""
-    follower = Follower(services.sources, accepted.generation.id)
+    """The stream of a generation that was just stored: subscribe, then enqueue, then follow.
+
+    `follower` is its reader if that has begun to subscribe.
+    """
+    follower = follower or Follower(services.sources, accepted.generation.id)
     await start_joined(services, follower, accepted)
     pulse = services.sources.pulse
     return EventStream(follower, pulse, headers, write_through=follower.write_through)

@@ -6,10 +6,12 @@ import msgspec
 from starlette.responses import Response
 
 from jobs.generation import Generation, Kind, OnActive
+from jobs.ids import new_id
 from jobs.store.conversations import read_conversation
 from jobs.store.intake import Accepted, NewGeneration, knows_key
 from jobs.store.personas import read_persona
 from relay.accepting import accept_generation, accepted_headers, request_hash, resolve_model
+from relay.follow import Follower
 from relay.queries import IdempotencyKey, body_id, flag, idempotency_key
 from relay.routes.operation import EVENT_STREAM, Answer, Call, Parameter, json_answer
 from relay.routes.streams import GENERATION_STREAM
@@ -78,7 +80,7 @@ async def start(call: Call, canonical_body: bytes, wish: Wish) -> Response:
         idempotency_hash=request_hash(call.request, canonical_body) if key else None,
     )
     if streamed:
-        return await start_streamed(call, new, lambda accepted: _stream(call, accepted))
+        return await _start_listening(call, new)
     accepted = await accept_generation(call.services, new)
     if not accepted.replayed:
         await start_accepted(call.services, accepted)
@@ -86,11 +88,15 @@ async def start(call: Call, canonical_body: bytes, wish: Wish) -> Response:
 
 
 async def start_streamed(
-    call: Call, new: NewGeneration, respond: Callable[[Accepted], Awaitable[Response]]
+    call: Call,
+    new: NewGeneration,
+    respond: Callable[[Accepted], Awaitable[Response]],
+    follower: Follower | None = None,
 ) -> Response:
     """Stores the generation and holds a stream's place for the response that shows it.
 
-    `respond` starts it too, unless it is a replay. Raises TooManyStreams, with nothing stored.
+    `respond` starts it too, unless it is a replay. A `follower` begins to listen to it meanwhile,
+    and is for the caller to close. Raises TooManyStreams, with nothing stored.
     """
     access, slots = call.access, call.services.slots
     replays = False
@@ -101,17 +107,32 @@ async def start_streamed(
         replays = key is not None and await knows_key(call.services.db, new.owner, key)
     # The place is taken first: a stream that can't be shown leaves no generation behind.
     with slots.acquire(access.owner, access.token_prefix, reconnect=replays) as slot:
-        accepted = await accept_generation(call.services, new)
+        generation_id = None
+        if follower is not None:
+            follower.listen()
+            generation_id = follower.generation_id
+        accepted = await accept_generation(call.services, new, generation_id)
         return slot.hold(await respond(accepted))
 
 
-async def _stream(call: Call, accepted: Accepted) -> Response:
-    headers = accepted_headers(call.request, accepted)
-    if not accepted.replayed:
-        return await stream_accepted(call.services, accepted, headers=headers)
-    response = await stream_events(call.services, accepted.generation.id, None)
-    response.headers.update(headers)
-    return response
+async def _start_listening(call: Call, new: NewGeneration) -> Response:
+    """Subscribes while the generation is being stored: its reader waits for the longer of both."""
+    follower = Follower(call.services.sources, new_id("gen"))
+
+    async def stream(accepted: Accepted) -> Response:
+        headers = accepted_headers(call.request, accepted)
+        if not accepted.replayed:
+            return await stream_accepted(call.services, accepted, headers, follower)
+        follower.close()
+        response = await stream_events(call.services, accepted.generation.id, None)
+        response.headers.update(headers)
+        return response
+
+    try:
+        return await start_streamed(call, new, stream, follower)
+    except BaseException:
+        follower.close()
+        raise
 
 
 async def _refuse_unknown(call: Call, new: NewGeneration) -> None:
