@@ -101,14 +101,13 @@ class LogPage(msgspec.Struct, frozen=True):
 class StreamLog:
     """Reads and appends; raises what the Redis client raises."""
 
-    def __init__(self, redis: Redis, execute: Execute | None = None) -> None:
-        """`execute` runs the appends; the client does where it is not given."""
+    def __init__(
+        self, redis: Redis, execute: Execute | None = None, fetch: Execute | None = None
+    ) -> None:
+        """`execute` runs the appends, `fetch` reads pages; else the client does."""
         self._redis = redis
         self._execute = execute or redis.execute_command
-        # The same connections, without making a dictionary of every entry of a long log.
-        plain = Redis(connection_pool=redis.connection_pool)
-        plain.set_response_callback("XRANGE", _as_it_came)
-        self._fetch: Execute = plain.execute_command
+        self._fetch = fetch or _plain(redis).execute_command
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator["StreamLog"]:
@@ -168,6 +167,13 @@ def _script() -> tuple[str, str]:
     """The append script and the digest by which Redis knows it."""
     script = (files("jobs") / "append.lua").read_text()
     return script, hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def _plain(redis: Redis) -> Redis:
+    """The same connections, without making a dictionary of every entry of a long log."""
+    plain = Redis(connection_pool=redis.connection_pool)
+    plain.set_response_callback("XRANGE", _as_it_came)
+    return plain
 
 
 def _as_it_came(response: Any, **_: Any) -> Any:

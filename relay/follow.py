@@ -39,12 +39,12 @@ class Follower:
 
     __slots__ = (
         "_cursor",
-        "_ended",
         "_heard_at",
         "_heartbeat",
         "_idle",
         "_inbox",
         "_inbox_bytes",
+        "_known",
         "_listens",
         "_past",
         "_repair",
@@ -60,15 +60,15 @@ class Follower:
         sources: Sources,
         generation_id: str,
         cursor: Cursor | None = None,
-        ended: StreamRow | None = None,
+        known: StreamRow | None = None,
         *,
         merged: bool = True,
     ) -> None:
         self.generation_id = generation_id
         self._sources = sources
         self._cursor = cursor
-        self._ended = ended
-        self._past = Past(sources, generation_id, cursor, ended, merged=merged)
+        self._known = known
+        self._past = Past(sources, generation_id, cursor, known, merged=merged)
         self._inbox: list[Message] = []
         self._inbox_bytes = 0
         self._wake = asyncio.Event()
@@ -85,12 +85,21 @@ class Follower:
     @property
     def has_seen_the_end(self) -> bool:
         """Whether its cursor is the terminal event: there is nothing to send, and never will be."""
-        return self._ended is not None and self._cursor == end_of(self._ended)
+        return self.has_ended and self._known is not None and self._cursor == end_of(self._known)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the generation is known to have ended, so that nothing is to be joined."""
+        return self._known is not None and self._known.state.terminal
 
     @property
     def waits(self) -> bool:
         """Whether it waits for its worker to seed a lost log anew, or to judge its cursor."""
         return self._past.waits
+
+    def listen(self) -> None:
+        """Begins to subscribe, so that `join` has less to wait for."""
+        self._sources.hub.listen(self.generation_id, self)
 
     async def join(self) -> bool:
         """Subscribes; whether Redis acknowledged it. To be awaited before anything is read."""
@@ -140,6 +149,8 @@ class Follower:
                 while chunk := await past.next():
                     began = True
                     yield self._sent(chunk)
+                if past.again_at is not None:
+                    self._sources.pulse.hasten(self)
             if past.over:
                 return
             if self._inbox or self._repair:
@@ -202,6 +213,15 @@ class Follower:
         self._repair = True
         self._rouse()
 
+    def due_at(self) -> float:
+        """The earliest of its deadlines; an event in between makes it later (Ticking)."""
+        due = min(
+            self._sent_at + self._sources.heartbeat_seconds,
+            self._heard_at + self._sources.idle_timeout_seconds,
+        )
+        again_at = self._past.again_at
+        return due if again_at is None else min(due, again_at)
+
     def tick(self, now: float) -> "Follower | None":
         """Compares its deadlines with the time; itself when a heartbeat is due (Ticking)."""
         if now - self._heard_at >= self._sources.idle_timeout_seconds:
@@ -229,7 +249,18 @@ class Follower:
                 past.state, past.attempt, past.seq, past.worker, round(now - self._heard_at, 1)
             )
             self._heartbeat = unnumbered_frame("heartbeat", beat)
+        if self._listens and not self._repair and self._heartbeat_passes():
+            return
         self._rouse()
+
+    def _heartbeat_passes(self) -> bool:
+        """Whether there is none to send, or it went out past `events`, which has nothing to say."""
+        if self._heartbeat is not None and (
+            self._write is None or not self._write(self._heartbeat)
+        ):
+            return False
+        self._heartbeat = None
+        return not (self._idle or self._inbox)
 
     def _sent(self, chunk: bytes) -> bytes:
         self._sent_at = self._heard_at = time.monotonic()

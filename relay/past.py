@@ -32,15 +32,16 @@ class Past:
     """One reader's place in a generation's events, moved on by `next` and by what comes live.
 
     `attempt` and `seq` say up to where it has everything; seq 0 is before the first event. Without
-    a cursor that place is the start of the newest attempt. `ended` may be the row of a generation
-    that is known to have ended: it never changes again, so it is not read once more. Neighbouring
-    tokens come as one event if `merged`.
+    a cursor that place is the start of the newest attempt. `known` is where it stood just now, if
+    that is known: the row of one that has ended is never read again, that of one that runs only
+    where its log tells otherwise. Neighbouring tokens come as one event if `merged`.
     """
 
     __slots__ = (
         "_end",
-        "_ended",
         "_held",
+        "_known",
+        "_known_before",
         "_log_serves",
         "_lost_until",
         "_placed",
@@ -63,7 +64,7 @@ class Past:
         sources: Sources,
         generation_id: str,
         cursor: Cursor | None = None,
-        ended: StreamRow | None = None,
+        known: StreamRow | None = None,
         *,
         merged: bool = True,
     ) -> None:
@@ -77,7 +78,9 @@ class Past:
         self.again_at: float | None = None
         """The monotonic time at which to look again; None when an event will tell."""
         self._sources = sources
-        self._ended = ended
+        self._known = known
+        # Whether the row was read before it was listened for: what came between is in the log.
+        self._known_before = False
         # The cursor that the reader came with, until an event is found that has this very id.
         self._unjudged = cursor
         self._placed = False
@@ -148,7 +151,7 @@ class Past:
     # The row.
 
     async def _read_row(self) -> bytes:
-        row = self._ended
+        row = self._take_known()
         if row is None:
             try:
                 row = await read_stream_row(
@@ -173,6 +176,17 @@ class Past:
         if row.attempt > self.attempt:
             self._move_to(row.attempt)
         return b""
+
+    def _take_known(self) -> StreamRow | None:
+        known = self._known
+        if known is not None and known.state.terminal:
+            return known
+        self._known = None
+        # One that waits has no log yet that could tell what became of it since.
+        if known is None or known.attempt == 0:
+            return None
+        self._known_before = True
+        return known
 
     def _place(self, newest: int) -> bytes:
         cursor, self._unjudged = self._unjudged, None
@@ -202,6 +216,10 @@ class Past:
         cursor = self._unjudged
         try:
             page = await self._read_page()
+            if self._known_before and (page is None or not page.frames):
+                # The log has nothing to say of what came since the row was read.
+                self._known_before = self._row_read = False
+                return b""
             if page is None or (cursor is not None and not page.frames):
                 return await self._wait_for_log()
             found = cursor if cursor is None else await self._id_of_first(page)

@@ -25,7 +25,7 @@ async def stream_projected(
 ) -> Response:
     """The whole generation in these words, past and live; `row` is where it stood, if known."""
     follower = _follower(services, generation_id, row)
-    if row is None or not row.state.terminal:
+    if not follower.has_ended:
         await join(follower)
     return _stream(services, follower, projection, headers)
 
@@ -57,8 +57,7 @@ async def wait_for_end(services: Services, generation_id: str) -> None:
 def _follower(services: Services, generation_id: str, row: StreamRow | None = None) -> Follower:
     # These clients know no `idle`: a stream that ended without its end would pass for the whole.
     sources = replace(services.sources, idle_timeout_seconds=math.inf)
-    ended = row if row is not None and row.state.terminal else None
-    return Follower(sources, generation_id, ended=ended, merged=False)
+    return Follower(sources, generation_id, known=row, merged=False)
 
 
 def _stream(
