@@ -74,6 +74,11 @@ class EventStream(EventSourceResponse):
             self._events, headers={"Content-Type": "text/event-stream", **(headers or {})}, ping=0
         )
 
+    def due_at(self) -> float:
+        """What begins to be sent later is due later still (Ticking)."""
+        since = self._sending_since
+        return (time.monotonic() if since is None else since) + SEND_TIMEOUT_SECONDS
+
     def tick(self, now: float) -> None:
         """Cuts the stream off when its reader has taken nothing for too long (Ticking)."""
         since = self._sending_since

@@ -68,6 +68,10 @@ class Feed:
         self._start_anew()
         self._wake.set()
 
+    def due_at(self) -> float:
+        """When there is something to send without a change (Ticking)."""
+        return self._sent_at + self._sources.heartbeat_seconds
+
     def tick(self, now: float) -> None:
         """Compares its deadline with the time; it never wants a row (Ticking)."""
         if now - self._sent_at >= self._sources.heartbeat_seconds:

@@ -56,6 +56,10 @@ class OpsFeed:
         self._due.set()
         pulse.add(self)
 
+    def due_at(self) -> float:
+        """When there is something to send without a change (Ticking)."""
+        return self._sent_at + self._every
+
     def tick(self, now: float) -> None:
         """Compares its deadline with the time; it never wants a row (Ticking)."""
         if now - self._sent_at >= self._every:

@@ -1,7 +1,8 @@
 """One tick for all streams of this relay: deadlines are compared, not timed one by one.
 
 A process-wide tick costs less than a timer a stream, and its comparisons of monotonic times can be
-tested with a frozen clock, which asyncio's own timeouts would not see.
+tested with a frozen clock, which asyncio's own timeouts would not see. Streams lie in slots of time
+by their deadlines, so that a tick looks at those that may be due, however many are open.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from jobs.store.reads import StreamRow, read_stream_rows
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
+SLOT_SECONDS = 0.25
 
 
 class Beating(Protocol):
@@ -32,6 +34,9 @@ class Beating(Protocol):
 class Ticking(Protocol):
     """Whatever has a deadline, as the pulse sees it."""
 
+    def due_at(self) -> float:
+        """The monotonic time before which `tick` would find nothing."""
+
     def tick(self, now: float) -> Beating | None:
         """Compares its deadlines with this monotonic time; itself when it wants its row."""
 
@@ -42,7 +47,9 @@ class Pulse:
     def __init__(self, database: Database, lease_seconds: float) -> None:
         self._database = database
         self._lease_seconds = lease_seconds
-        self._streams: dict[Ticking, None] = {}
+        # In which slot of time each stream lies.
+        self._streams: dict[Ticking, int] = {}
+        self._slots: dict[int, dict[Ticking, None]] = {}
         self._reading: asyncio.Task[None] | None = None
         self.cut_off = 0
         """How many readers were cut off since they took nothing for too long."""
@@ -54,11 +61,23 @@ class Pulse:
 
     def add(self, stream: Ticking) -> None:
         """Keeps time for a stream from now on."""
-        self._streams[stream] = None
+        self.discard(stream)
+        slot = self._streams[stream] = _slot(stream.due_at())
+        self._slots.setdefault(slot, {})[stream] = None
+
+    def hasten(self, stream: Ticking) -> None:
+        """Takes note that a stream has an earlier deadline than before, if it is known."""
+        if stream in self._streams:
+            self.add(stream)
 
     def discard(self, stream: Ticking) -> None:
         """Lets go of a stream."""
-        self._streams.pop(stream, None)
+        slot = self._streams.pop(stream, None)
+        if slot is not None:
+            others = self._slots[slot]
+            del others[stream]
+            if not others:
+                del self._slots[slot]
 
     async def run(self) -> None:
         """Ticks until cancelled."""
@@ -72,12 +91,17 @@ class Pulse:
                 await asyncio.wait([self._reading])
 
     def tick(self) -> None:
-        """Lets every stream look at the time; those that want their row share one statement.
+        """Lets all that may be due look at the time; those that want their row share a statement.
 
         While one statement is under way no second is begun: who is due stays due.
         """
         now = time.monotonic()
-        due = [one for stream in tuple(self._streams) if (one := stream.tick(now)) is not None]
+        due: list[Beating] = []
+        reached = [slot for slot in self._slots if slot <= _slot(now)]
+        for stream in [one for slot in reached for one in self._slots[slot]]:
+            if (one := stream.tick(now)) is not None:
+                due.append(one)
+            self.hasten(stream)
         if due and (self._reading is None or self._reading.done()):
             self._reading = asyncio.create_task(self._heartbeats(due), name="heartbeats")
 
@@ -94,6 +118,10 @@ class Pulse:
         for stream in due:
             # It may have been closed meanwhile; what it is told then goes nowhere.
             stream.heartbeat(rows.get(stream.generation_id))
+
+
+def _slot(at: float) -> int:
+    return int(at // SLOT_SECONDS)
 
 
 @asynccontextmanager
