@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import now_ms
@@ -73,7 +73,8 @@ def usage_columns(limited: tuple[str, ...]) -> list[ColumnElement[Any]]:
             nth = counted.order_by(moment.desc()).limit(literal_column("1"))
             columns.append(nth.offset(bindparam(f"{name}_skip")).scalar_subquery().label(name))
         else:
-            tokens = generations.c.input_tokens + generations.c.output_tokens
+            # A model may tell any number: two that fit their columns are too large together.
+            tokens = cast(generations.c.input_tokens, BigInteger) + generations.c.output_tokens
             spent = counted.where(tokens > 0)
             columns.append(spent.with_only_columns(func.sum(tokens)).scalar_subquery().label(name))
             oldest = spent.with_only_columns(func.min(moment)).scalar_subquery()

@@ -248,6 +248,17 @@ async def test_a_budget_of_tokens_counts_those_spent_in_the_last_minute(
     await acts.accept(budget=budget)
 
 
+async def test_the_largest_counts_of_tokens_use_a_budget_up_and_break_nothing(acts: Acts) -> None:
+    largest = 2**31 - 1
+    budget = Budget(owner_tokens=largest, total_tokens=largest)
+    for _ in range(2):
+        await acts.run(await acts.accept(), outcome(usage=Usage(largest, largest)))
+    with pytest.raises(OverBudget):
+        await acts.accept(budget=budget)
+    await acts.elapse(60)
+    await acts.accept(budget=budget)
+
+
 async def test_work_caused_by_caused_work_is_refused(acts: Acts) -> None:
     first = await acts.accept()
     second = await acts.accept(caused_by=first.generation.id)
