@@ -85,6 +85,17 @@ async def test_only_the_last_message_need_be_sent_and_only_text_is_taken(place: 
     assert refused.text == "messages: has a part of type 'file': only text is taken"
 
 
+async def test_the_same_words_in_another_chat_or_message_are_another_request(
+    place: Place,
+) -> None:
+    await place.work.hire()
+    for chat, message in (("ab", "c"), ("a", "bc"), ("a", "b"), ("a", "b")):
+        sent = asking("hi", id=chat)
+        sent["messages"][0]["id"] = message
+        assert (await place.http.post("/ai/chat", json=sent)).status_code == 200
+    assert await place.generations() == 3
+
+
 async def test_a_page_may_send_a_long_history_with_each_message(place: Place) -> None:
     await place.work.hire()
     sent = asking("hi")
