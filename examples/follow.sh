@@ -38,8 +38,14 @@ else
   body="{\"kind\":\"chat\",\"input\":$(json "$1")${RELAY_MODEL:+,\"model\":$(json "$RELAY_MODEL")}}"
   # The same key makes a request that has to be repeated the same generation.
   key="follow-$$-$RANDOM$RANDOM"
-  answer=$(call --retry 5 --retry-connrefused --json "$body" \
-    --header "Idempotency-Key: $key" "$relay/v1/generations") || { say "$answer"; exit 1; }
+  for left in 4 3 2 1 0; do
+    answer=$(call --retry 5 --retry-connrefused --json "$body" \
+      --header "Idempotency-Key: $key" "$relay/v1/generations") && break
+    # 22 is a refusal; after anything else the answer may only have been lost.
+    (($? != 22 && left)) || { say "$answer"; exit 1; }
+    say "no answer came; again in $pause s"
+    sleep "$pause"
+  done
   [[ $answer =~ \"id\":\"(gen_[0-9a-z]+)\" ]] || { say "$answer"; exit 1; }
   generation=${BASH_REMATCH[1]}
 fi

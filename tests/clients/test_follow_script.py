@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.clients.cutter import Cut
 from tests.clients.place import Place
+from tests.services import DelayingProxy, Direction
 from tests.services.absent import absent
 from tests.services.child import bound
 
@@ -65,6 +66,18 @@ async def test_it_asks_and_goes_on_after_every_cut(place: Place) -> None:
     assert await place.committed(generation["id"]) == SAID
 
 
+async def test_a_request_whose_answer_was_lost_is_the_same_generation(place: Place) -> None:
+    await place.work.hire()
+    async with DelayingProxy.before(place.url) as link:
+        link.cut_before(b"HTTP/1.1 202", Direction.DOWN, times=2)
+        async with follow(link.url(place.url), SAID, model="demo-fast-echo") as process:
+            printed, said = await ended(process)
+        assert link.counts.cuts == 2
+    assert (process.returncode, said.count("no answer came")) == (0, 2), said
+    assert text_of(printed) == SAID
+    assert await place.generations() == 1
+
+
 async def test_stopped_it_says_how_to_go_on_and_there_goes_on(place: Place) -> None:
     await place.work.hire()
     async with follow(place.url, SAID, model="demo-echo-pace-20") as process:
@@ -90,6 +103,11 @@ async def test_what_is_not_there_or_failed_is_an_error(place: Place) -> None:
         _, said = await ended(process)
     assert process.returncode == 1
     assert "HTTP 404" in said
+    async with follow(place.url, "x" * 100_001) as process:
+        _, said = await ended(process)
+    assert process.returncode == 1
+    assert '"field":"input"' in said
+    assert "no answer" not in said
     async with follow(place.url, SAID, model="demo-fast-echo-truncated-after-5") as process:
         printed, _ = await ended(process)
     assert process.returncode == 1
