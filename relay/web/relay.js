@@ -15,17 +15,17 @@ const SLOT = "relay ";
  * @typedef {object} Options
  * @property {(event: RelayEvent) => void} onEvent
  * @property {(connection: Connection) => void} [onConnection]
- * @property {string | URL} [root] where the API lives (the page's folder)
- * @property {() => string | null} [token] gives the bearer token
- * @property {() => Promise<string>} [ticket] gives a ticket's URL, anew when refused
- * @property {string} [after] a cursor to begin after
+ * @property {string | URL} [root] of the API (the page's folder)
+ * @property {() => string | null | Promise<string | null>} [token] the bearer
+ * @property {() => Promise<string>} [ticket] its URL, anew when refused
+ * @property {string} [after] a cursor
  * @property {{save: () => any, load: (value: any) => void}} [keep] what a reload goes on from
  * @property {boolean} [share] among tabs (true)
- * @property {number} [connections] of all tabs together, by turns (4)
- * @property {number} [silenceMs] without an event a connection is dead (30 s)
+ * @property {number} [connections] of all tabs (4)
+ * @property {number} [silenceMs] without an event: a dead line (30 s)
  */
 
-/** `code` is `gone`, `unauthorized`, `closed`, or `handler`: onEvent failed, of `cause`. */
+/** `code`: `gone`, `unauthorized`, `closed`, or `handler` (onEvent threw `cause`). */
 export class FollowError extends Error {
   constructor(code = "", /** @type {any} */ cause = null) {
     super(`can't be followed: ${code}`, { cause });
@@ -40,13 +40,13 @@ export class FollowError extends Error {
  */
 export function createParser(onFrame, onRetry) {
   let rest = "";
-  return (/** @type {string} */ piece) => {
+  return (piece = "") => {
     const blocks = (rest + piece).split(/\r?\n\r?\n/);
     rest = blocks.pop() ?? "";
     for (const block of blocks) {
       const fields = block.split(/\r?\n/).map((line) => line.split(/: ?(.*)/s, 2));
       const { event: type = "message", id = "", data, retry } = Object.fromEntries(fields);
-      if (retry) onRetry?.(Number(retry));
+      if (/^\d+$/.test(retry)) onRetry?.(Number(retry));
       if (data) onFrame({ type, id, data });
     }
   };
@@ -55,46 +55,41 @@ export function createParser(onFrame, onRetry) {
 /**
  * @param {string} id the generation's
  * @param {Options} options
- * @returns {{done: Promise<any>, close: () => void, readonly cursor: string}} `done`: the
- *     final generation, or a FollowError
+ * @returns `done` gives the final generation, or a FollowError
  */
 export function follow(id, options) {
   const { onEvent, onConnection: say = () => {}, token, ticket, keep, share = true } = options;
   const { connections = 4, silenceMs = 30_000, root } = options;
   const { document, navigator } = globalThis;
   const base = new URL(`v1/generations/${encodeURIComponent(id)}`, root ?? document?.baseURI).href;
-  // Absent outside https and localhost: there each tab reads for itself.
+  // Only https and localhost have them.
   const locks = share && document ? navigator.locks : null;
   const channel = locks && new BroadcastChannel(base);
   const over = new AbortController();
 
-  let cursor = options.after ?? "";
-  let address = "";
-  let retryMs = 1000;
-  let failures = 0;
+  let [cursor, address] = [options.after ?? "", ""];
   let [leads, linked, hidden, atOnce] = [false, false, false, false];
-  let watchdog = 0;
+  let [retryMs, failures, turn, watchdog] = [1000, 0, 0, 0];
   let connection = new AbortController();
+  let request = {};
   let left = connection;
   let wake = () => {};
   /** What the reading tab told lately, without a gap. */
   let heard = /** @type {any[]} */ ([]);
 
-  const rest = (/** @type {number} */ ms) =>
+  const rest = (ms = 1e9) =>
     new Promise((go) => {
       const timer = setTimeout((wake = () => go(clearTimeout(timer))), ms);
     });
+  const watch = () => {
+    clearTimeout(watchdog);
+    // A longer timer ends at once.
+    watchdog = setTimeout(stir, Math.min(silenceMs, 1e9));
+  };
   const stir = () => {
+    linked = false;
     connection.abort();
     wake();
-  };
-  const unlink = () => {
-    linked = false;
-    stir();
-  };
-  const leave = () => {
-    leads = false;
-    left.abort();
   };
   const end = (/** @type {any} */ outcome) => {
     over.abort(outcome);
@@ -103,11 +98,11 @@ export function follow(id, options) {
 
   function give(/** @type {RelayEvent} */ event) {
     if (over.signal.aborted) return;
-    if (leads) channel?.postMessage({ from: cursor, event });
+    const from = cursor;
     cursor = event.id || cursor;
+    if (leads) channel?.postMessage({ from, to: cursor, event });
     failures = 0;
-    clearTimeout(watchdog);
-    watchdog = setTimeout(unlink, silenceMs);
+    watch();
     try {
       onEvent(event);
     } catch (cause) {
@@ -116,118 +111,121 @@ export function follow(id, options) {
     if (TERMINAL.has(event.type)) end(event.data.generation);
   }
 
-  /** Takes what another tab read, from where it follows the cursor. */
+  /** Takes what another tab read, from the cursor on. */
   function link() {
-    const at = heard.findIndex(({ from }) => from === cursor);
-    if (linked !== at >= 0) unlink();
-    linked = at >= 0;
-    if (linked) for (const { event } of heard.splice(0).slice(at)) give(event);
+    const from = heard.findIndex((one) => one.from === cursor);
+    if (linked !== from >= 0) stir();
+    linked = from >= 0;
+    if (linked) for (const { event } of heard.splice(0).slice(from)) give(event);
   }
 
   /** Waits to read for all tabs. */
   function enter() {
     const { signal } = (left = new AbortController());
     const lead = () => {
-      leads = !signal.aborted;
+      if (signal.aborted) return;
+      if (linked) stir();
+      leads = true;
       heard = [];
-      if (linked) unlink();
-      return leads && new Promise((free) => signal.addEventListener("abort", free));
+      return new Promise((free) => (signal.onabort = () => free((leads = false))));
     };
     locks?.request(base, { signal }, lead).catch(() => {});
   }
 
-  async function ask(/** @type {string} */ url) {
-    const headers = /** @type {any} */ (cursor ? { "last-event-id": cursor } : {});
-    const bearer = token?.();
-    if (bearer) headers.authorization = `Bearer ${bearer}`;
-    const answer = await fetch(url, { headers, cache: "no-store", signal: connection.signal });
-    if (answer.status === 404) throw new FollowError("gone");
-    return answer;
-  }
-
-  /** What became of it, or null. */
   async function final() {
-    const answer = await ask(base);
-    if (answer.status >= 500) throw answer;
+    const answer = await fetch(base, request);
     const generation = answer.ok && (await answer.json());
-    return TERMINAL.has(generation.state) ? generation : null;
+    if (!TERMINAL.has(generation.state)) throw answer;
+    return generation;
   }
 
   async function read() {
     const { signal } = connection;
-    watchdog = setTimeout(stir, silenceMs);
-    const turn = setInterval(async () => {
+    watch();
+    turn = setInterval(async () => {
       const waiting = (await locks?.query())?.pending?.some(({ name }) => name?.startsWith(SLOT));
       if (!waiting || signal.aborted) return;
-      hidden = document.hidden;
-      if (hidden) leave();
+      if ((hidden = document.hidden)) left.abort();
       atOnce = true;
       stir();
     }, TURN_MS);
-    try {
-      // Where nothing comes through, the resource has the end and the text.
-      const generation = failures > 4 && (await final());
-      if (generation) return give({ type: generation.state, id: "", data: { generation } });
-      const fresh = !address;
-      address ||= ticket ? await ticket() : `${base}/events`;
-      const { status, body, headers } = await ask(address);
-      if (status === 204) return end(await final());
-      if (status === 401 || status === 403) {
-        if (fresh || !ticket) throw new FollowError("unauthorized");
-        address = "";
-        atOnce = true;
-      }
-      if (status !== 200 || !body) {
-        retryMs = Math.min(1000 * Number(headers.get("retry-after")), 60_000) || retryMs;
-        return;
-      }
-      say("open");
-      const feed = createParser(
-        ({ data, ...one }) => {
-          if (signal.aborted) return;
-          give({ ...one, data: JSON.parse(data) });
-          link();
-        },
-        (milliseconds) => (retryMs = milliseconds),
-      );
-      const reader = body.getReader();
-      const text = new TextDecoder();
-      for (let got; !signal.aborted && !(got = await reader.read()).done;)
-        feed(text.decode(got.value, { stream: true }));
-    } finally {
-      clearInterval(turn);
+    // What the page promises may never come.
+    const unwanted = new Promise((_, fail) => (signal.aborted ? fail() : (signal.onabort = fail)));
+    const promised = Promise.all([token?.(), address || ticket?.()]);
+    const [bearer, url] = await Promise.race([promised, unwanted]);
+    const headers = {
+      ...(cursor && { "last-event-id": cursor }),
+      ...(bearer && { authorization: `Bearer ${bearer}` }),
+    };
+    request = { headers, cache: "no-store", signal };
+    // Where nothing comes through, the resource may tell the end.
+    const known = failures > 4 && (await final().catch(() => null));
+    if (known) return give({ type: known.state, id: "", data: { generation: known } });
+    const renewable = ticket && address;
+    address = url ? new URL(url, base).href : `${base}/events`;
+    const answer = await fetch(address, request);
+    const { status, body } = answer;
+    if (status === 204) return end(await final());
+    if (renewable && [401, 403].includes(status)) {
+      address = "";
+      atOnce = true;
+      return;
     }
+    const type = answer.headers.get("content-type");
+    if (!body || !type?.includes("event-stream")) throw answer;
+    say("open");
+    const feed = createParser(
+      ({ data, ...one }) => {
+        if (signal.aborted) return;
+        give({ ...one, data: JSON.parse(data) });
+        link();
+      },
+      (ms) => (retryMs = Math.max(ms, 100)),
+    );
+    const reader = body.getReader();
+    const text = new TextDecoder();
+    for (let got; !signal.aborted && !(got = await reader.read()).done;)
+      feed(text.decode(got.value, { stream: true }));
   }
 
-  /** Reads, with one of the few connections that a browser has. */
+  /** Reads with one of a browser's few connections. */
   async function connect() {
     if (!locks) return read();
-    const { signal } = connection;
     const ifFree = async (/** @type {any} */ lock) => lock && (await read(), true);
     for (let n = 0; n < connections; n += 1)
       if (await locks.request(SLOT + n, { ifAvailable: true }, ifFree)) return;
-    await locks.request(SLOT + Math.floor(Math.random() * connections), { signal }, read);
+    const any = SLOT + Math.floor(Math.random() * connections);
+    await locks.request(any, { signal: connection.signal }, read);
   }
 
   async function run() {
     while (!over.signal.aborted) {
       if (linked || hidden) {
         say(linked ? "shared" : "paused");
-        await rest(1e9);
+        await rest();
         continue;
       }
       if (!atOnce) say("connecting");
       clearTimeout(watchdog);
       atOnce = false;
       connection = new AbortController();
-      // All else is the network's: the next one asks for what follows the cursor.
-      await connect().catch((error) => error instanceof FollowError && end(error));
+      let askedMs = 0;
+      // All else is the network's, and waited out.
+      await connect().catch((error) => {
+        if (error?.status === 404) end(new FollowError("gone"));
+        if ([401, 403].includes(error?.status)) end(new FollowError("unauthorized"));
+        askedMs = Math.min(1000 * error?.headers?.get("retry-after"), 60_000) || 0;
+      });
+      clearInterval(turn);
+      // An unread body would hold its connection.
+      connection.abort();
       if (atOnce || linked || hidden || over.signal.aborted) continue;
       say(navigator?.onLine === false ? "offline" : "waiting");
       const longer = Math.min(retryMs * 1.6 ** failures++, 10_000);
-      await rest(Math.max(retryMs, longer) * (0.8 + 0.4 * Math.random()));
+      // Chance only adds to what a server asked for.
+      await rest(Math.max(askedMs, longer) * (1 + Math.random() / 4));
     }
-    leave();
+    left.abort();
     clearTimeout(watchdog);
     channel?.close();
     say("ended");
@@ -236,8 +234,8 @@ export function follow(id, options) {
     return reason;
   }
 
-  /** @type {(target: any, type: string, listener: any) => void} */
-  const on = (target, ...what) => target?.addEventListener?.(...what, { signal: over.signal });
+  const on = (/** @type {any} */ target, /** @type {any[]} */ ...what) =>
+    target?.addEventListener?.(...what, { signal: over.signal });
   on(document, "visibilitychange", () => {
     if (!hidden || document.hidden) return;
     hidden = false;
@@ -245,21 +243,18 @@ export function follow(id, options) {
     wake();
   });
   on(globalThis, "online", stir);
-  on(globalThis, "offline", unlink);
+  on(globalThis, "offline", stir);
   on(channel, "message", (/** @type {MessageEvent} */ { data }) => {
     if (leads) return;
-    const last = heard.at(-1);
-    if (last && data.from !== (last.event.id || last.from)) heard = [];
+    if (heard.at(-1)?.to !== data.from) heard = [];
     heard = [...heard.slice(-200), data];
     link();
   });
   if (keep) {
-    // Storage may be full, or forbidden.
     on(globalThis, "pagehide", () => {
-      try {
-        sessionStorage[base] = JSON.stringify({ cursor, value: keep.save() });
-      } catch {}
+      sessionStorage[base] = JSON.stringify({ cursor, value: keep.save() });
     });
+    // Storage may be forbidden.
     try {
       const kept = JSON.parse(sessionStorage[base]);
       delete sessionStorage[base];
@@ -268,9 +263,14 @@ export function follow(id, options) {
     } catch {}
   }
   enter();
+  const done = run();
   return {
-    done: run(),
-    close: () => end(new FollowError("closed")),
+    done,
+    close() {
+      // Nobody need await it.
+      done.catch(() => {});
+      end(new FollowError("closed"));
+    },
     get cursor() {
       return cursor;
     },

@@ -13,22 +13,29 @@ const FINAL = { id: "gen_1", state: "completed", output: { text: "whole" } };
 const END = frame("completed", "1.9.0", { generation: FINAL });
 const RETRY = "retry: 10\n\n";
 
-/** Each answer: a status, or what is written; "cut" drops the connection, "hold" keeps it open. */
+/**
+ * Each answer: a status, with headers, or what is written; "cut" drops the connection, "hold" keeps
+ * it open. The resource answers with the statuses in `refusals` first.
+ */
 let answers = [];
+let refusals = [];
 let asked = [];
+let resources = 0;
 let server;
 let root;
 
 before(async () => {
   server = createServer((request, response) => {
     if (!request.url.includes("/events")) {
-      response.end(JSON.stringify(FINAL));
+      resources += 1;
+      response.writeHead(refusals.shift() ?? 200).end(JSON.stringify(FINAL));
       return;
     }
     asked.push(request);
     const answer = answers.shift();
-    if (typeof answer === "number") {
-      response.writeHead(answer).end();
+    if (!Array.isArray(answer)) {
+      const { status, headers } = typeof answer === "number" ? { status: answer } : answer;
+      response.writeHead(status, headers).end();
       return;
     }
     response.writeHead(200, { "content-type": "text/event-stream" });
@@ -47,10 +54,25 @@ after(() => {
   server.close();
 });
 
+/** Lets waits pass at once, with this much of chance; the milliseconds that each was to take. */
+function hurried(t, chance = 0) {
+  const waits = [];
+  const sleep = setTimeout;
+  t.mock.method(Math, "random", () => chance);
+  t.mock.method(globalThis, "setTimeout", (wake, ms) => {
+    // Node's own fetch has timers too, and silence is not what is waited for here.
+    if (ms === 30_000 || !new Error().stack.includes("/web/relay.js")) return sleep(wake, ms);
+    waits.push(Math.round(ms));
+    return sleep(wake, 1);
+  });
+  return waits;
+}
+
 /** Follows over these answers; what came, and how it ended. */
 async function play(script, options = {}) {
   answers = [...script];
   asked = [];
+  resources = 0;
   const events = [];
   const reader = follow("gen_1", { root, onEvent: (event) => events.push(event), ...options });
   const final = await reader.done.catch((error) => error);
@@ -106,6 +128,128 @@ test("a closed reader asks no more", async () => {
   answers = [[RETRY, token(1, "a"), "hold"]];
   const reader = follow("gen_1", { root, onEvent: () => reader.close() });
   await assert.rejects(reader.done, { code: "closed" });
+});
+
+test("a ticket that never comes is left as a silent stream is", async () => {
+  const never = new Promise(() => {});
+  const tickets = [never, never, `${root}v1/generations/gen_1/events?ticket=3`];
+  const ticket = () => tickets.shift();
+  const { final } = await play([[RETRY, END]], { ticket, silenceMs: 100 });
+  assert.deepEqual(final, FINAL);
+  assert.equal(tickets.length, 0);
+});
+
+test("a reader that waits for a ticket or a token can be closed", async () => {
+  for (const credential of ["ticket", "token"]) {
+    let reader;
+    const wait = () => {
+      setTimeout(() => reader.close(), 10);
+      return new Promise(() => {});
+    };
+    reader = follow("gen_1", { root, onEvent() {}, [credential]: wait });
+    await assert.rejects(reader.done, { code: "closed" });
+  }
+});
+
+test("a closed reader whose end nobody awaits is no unhandled error", async () => {
+  const unhandled = [];
+  const note = (error) => unhandled.push(error);
+  process.on("unhandledRejection", note);
+  answers = [[RETRY, token(1, "a"), "hold"]];
+  await new Promise((ended) => {
+    const onConnection = (now) => now === "ended" && setTimeout(ended, 10);
+    const reader = follow("gen_1", { root, onEvent: () => reader.close(), onConnection });
+  });
+  process.off("unhandledRejection", note);
+  assert.deepEqual(unhandled, []);
+});
+
+test("a ticket's path is one of the API's server, and a token may be a promise", async () => {
+  const ticket = async () => "/v1/generations/gen_1/events?ticket=1";
+  const token = async () => "prt_1";
+  const { final } = await play([[END]], { ticket, token });
+  assert.deepEqual(final, FINAL);
+  assert.equal(asked[0].url, "/v1/generations/gen_1/events?ticket=1");
+  assert.equal(asked[0].headers.authorization, "Bearer prt_1");
+});
+
+test("a ticket that is refused for good ends it, and for another reason is asked for again", async (t) => {
+  hurried(t);
+  let refusals = 2;
+  const refused = async () => Promise.reject({ status: refusals-- > 0 ? 500 : 403 });
+  const { final } = await play([], { ticket: refused });
+  assert.equal(final.code, "unauthorized");
+  assert.equal(refusals, -1);
+  assert.deepEqual(asked, []);
+});
+
+test("nothing more to say, and a resource that is refused, is an error and no end", async () => {
+  refusals = [403];
+  const { final } = await play([204], { after: "1.9.0" });
+  assert.ok(final instanceof FollowError);
+  assert.equal(final.code, "unauthorized");
+});
+
+test("nothing more to say, and a resource that is busy, is asked again", async (t) => {
+  hurried(t);
+  refusals = [429, 503];
+  const { final } = await play([204, 204, 204], { after: "1.9.0" });
+  assert.deepEqual(final, FINAL);
+  assert.equal(resources, 3);
+});
+
+test("a resource that can't be had does not keep from the stream", async (t) => {
+  hurried(t);
+  refusals = [500, 401];
+  const { final, events } = await play([502, 502, 502, 502, 502, 502, [END]]);
+  assert.deepEqual(final, FINAL);
+  assert.equal(resources, 2);
+  assert.equal(events.length, 1);
+});
+
+test("one Retry-After is waited out in full, once", async (t) => {
+  const waits = hurried(t);
+  const later = { status: 429, headers: { "retry-after": "7" } };
+  await play([later, later, 502, [token(1, "a")], [END]]);
+  assert.deepEqual(waits, [7000, 7000, 2560, 1000]);
+});
+
+test("chance only adds to a wait, and a quarter at most", async (t) => {
+  const waits = hurried(t, 1);
+  const later = (seconds) => ({ status: 503, headers: { "retry-after": seconds } });
+  await play([later("7"), later("99999"), later("soon"), later("-5"), [END]]);
+  assert.deepEqual(waits, [8750, 75_000, 3200, 5120]);
+});
+
+for (const [told, ms] of [
+  ["0", 100],
+  ["50", 100],
+  ["250", 250],
+  ["99999999999", 10_000],
+  ["-1", 1000],
+  ["soon", 1000],
+]) {
+  test(`a stream's retry: ${told} makes a wait of ${ms} ms`, async (t) => {
+    const waits = hurried(t);
+    await play([[`retry: ${told}\n\n`, token(1, "a")], [END]]);
+    assert.deepEqual(waits, [ms]);
+  });
+}
+
+test("a page of a proxy is no stream", async (t) => {
+  const waits = hurried(t);
+  const connections = [];
+  const onConnection = (now) => connections.push(now);
+  const page = { status: 200, headers: { "content-type": "text/html" } };
+  const { final } = await play([page, [END]], { onConnection });
+  assert.deepEqual(final, FINAL);
+  assert.deepEqual(connections, ["connecting", "waiting", "connecting", "open", "ended"]);
+  assert.equal(waits.length, 1);
+});
+
+test("the longest silence that can be given is no short one", async () => {
+  const { cursors } = await play([[token(1, "a"), END]], { silenceMs: Infinity });
+  assert.deepEqual(cursors, [null]);
 });
 
 test("the data of an event may hold any character", () => {

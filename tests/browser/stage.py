@@ -29,8 +29,10 @@ BEGIN = """async ([id, options]) => {
     ...options,
     keep: options.keep ? kept : undefined,
     token: () => options.bearer ?? null,
-    ticket: options.tickets
-      && (async () => `/v1/generations/${id}/events?ticket=${seen.tickets++}`),
+    ticket: options.tickets && (async () => {
+      if (seen.tickets < (options.stuck ?? 0)) await new Promise(() => { seen.tickets += 1; });
+      return `/v1/generations/${id}/events?ticket=${seen.tickets++}`;
+    }),
     onEvent: (event) => {
       if (options.throws) throw new Error("mine");
       seen.events.push([event.type, event.id, event.data]);

@@ -162,6 +162,31 @@ async def test_a_fresh_ticket_that_is_refused_ends_it(stage: Stage, page: Page) 
     assert len(stage.asked) == 1
 
 
+async def test_a_ticket_that_never_comes_is_left_when_the_network_goes(
+    stage: Stage, page: Page
+) -> None:
+    stage.plays(Connection([RETRY, END]))
+    await stage.begin(page, tickets=True, stuck=1)
+    await page.wait_for_function("window.seen.tickets === 1")
+    await page.context.set_offline(True)
+    await page.wait_for_function("window.seen.connections.at(-1) === 'offline'")
+    await page.context.set_offline(False)
+    given = await stage.over(page)
+    assert given["final"] == GENERATION
+    assert [request.query_params["ticket"] for request in stage.asked] == ["1"]
+
+
+async def test_a_stream_of_another_kind_of_server_is_not_called_open(
+    stage: Stage, page: Page
+) -> None:
+    given = await stage.follow(
+        page,
+        Connection([b"<!doctype html>"], headers={"content-type": "text/html"}),
+        Connection([RETRY, END]),
+    )
+    assert given["connections"] == ["connecting", "waiting", "connecting", "open", "ended"]
+
+
 async def test_a_reload_goes_on_from_what_was_kept(stage: Stage, page: Page) -> None:
     stage.plays(Connection([RETRY, token(1, "a"), token(2, "b")], ends="silently"))
     await stage.begin(page, keep=True)
