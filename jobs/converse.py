@@ -3,14 +3,17 @@
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from jobs.attempt_log import AttemptLog
 from jobs.errors import JobsError
 from jobs.events import FileDelta, Notice
-from jobs.generation import Failure, FileChange, Kind, SkillChoice, Usage
+from jobs.generation import Failure, FileChange, SkillChoice, Usage
+from jobs.kinds import Tool
+from jobs.own_tools import answer_own
 from jobs.provider import (
     CallPiece,
     Finished,
@@ -22,7 +25,6 @@ from jobs.provider import (
 from jobs.tracing import Attributes, here
 from persona_apply import (
     MAX_CALLS,
-    TOOLS,
     Draft,
     FileDeleted,
     FileWritten,
@@ -36,6 +38,7 @@ from persona_apply import (
 )
 
 BETWEEN_ROUNDS = "\n\n"
+NO_TOOLS: Mapping[str, Tool] = MappingProxyType({})
 # The reasons that a reader is told; a round that ended in tool calls is no end.
 _REPORTED_REASONS = frozenset({"stop", "length", "content_filter"})
 _LARGEST_COUNT = 2**31 - 1
@@ -91,19 +94,20 @@ async def converse(
     attempt_log: AttemptLog,
     answered: Answer,
     *,
-    kind: Kind,
+    tools: Sequence[Mapping[str, Any]],
+    own_tools: Mapping[str, Tool] = NO_TOOLS,
     bounds: Bounds,
     first_deadline: float,
     on_content: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs rounds until the model answers without calls; fills `answered` as it goes.
 
-    `first_deadline` is the monotonic time by which the first content must have come; `on_content`
-    is called, as often as may be, when some has. Raises GenerationFailed, or the provider's
-    ProviderFailed.
+    The model is offered `tools`; calls are answered by `own_tools` where an application's kind has
+    any, and else by the draft. `first_deadline` is the monotonic time by which the first content
+    must have come; `on_content` is called, as often as may be, when some has. Raises
+    GenerationFailed, or the provider's ProviderFailed.
     """
     talk = list(messages)
-    tools = () if kind is Kind.CHAT else TOOLS
     for number in range(1, bounds.rounds + 1):
         request = ModelRequest(model=model, messages=talk, tools=tools)
         deadline = (
@@ -121,7 +125,13 @@ async def converse(
         if not calls:
             return
         talk.append(_assistant_message(text, calls))
-        talk += [_take(call, attempt_log, answered) for call in calls]
+        for call in calls:
+            content = (
+                await answer_own(call, own_tools, attempt_log)
+                if own_tools
+                else _take(call, attempt_log, answered)
+            )
+            talk.append({"role": "tool", "tool_call_id": call.id, "content": content})
         if left_out is not None:
             attempt_log.append("notice", left_out)
             # In the last answer, since not every endpoint takes another role here.
@@ -162,8 +172,10 @@ async def _round(
                 _append_text(event.text, attempt_log, answered, bounds)
             elif isinstance(event, CallPiece):
                 _count(len(event.arguments or ""), answered, bounds)
-                for preview in assembler.feed(event.index, event.id, event.name, event.arguments):
-                    attempt_log.append_file_delta(FileDelta(preview.path, preview.at, preview.text))
+                pieces = assembler.feed(event.index, event.id, event.name, event.arguments)
+                # Without a draft there is no file, whatever a tool is called.
+                for piece in pieces if answered.draft is not None else ():
+                    attempt_log.append_file_delta(FileDelta(piece.path, piece.at, piece.text))
             elif isinstance(event, Finished):
                 reason = event.finish_reason
                 answered.finish_reason = reason if reason in _REPORTED_REASONS else None
@@ -205,7 +217,7 @@ def _count(characters: int, answered: Answer, bounds: Bounds) -> None:
         )
 
 
-def _take(call: ToolCall, attempt_log: AttemptLog, answered: Answer) -> dict[str, Any]:
+def _take(call: ToolCall, attempt_log: AttemptLog, answered: Answer) -> str:
     if answered.draft is None:
         outcome: Outcome = Refused("unknown_tool", "there are no tools in this conversation")
     else:
@@ -223,7 +235,7 @@ def _take(call: ToolCall, attempt_log: AttemptLog, answered: Answer) -> dict[str
             attempt_log.append("skill", choice)
         case Refused():
             attempt_log.append("notice", Notice(outcome.code, outcome.message))
-    return {"role": "tool", "tool_call_id": call.id, "content": answer(outcome)}
+    return answer(outcome)
 
 
 def _assistant_message(text: str, calls: Sequence[ToolCall]) -> dict[str, Any]:

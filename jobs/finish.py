@@ -20,6 +20,7 @@ from jobs.errors import JobsError, Unavailable
 from jobs.generation import Failure, State, rfc3339
 from jobs.journal import Journal, JournalError, JournalRecord
 from jobs.journal import Outcome as Replay
+from jobs.kinds import NO_OTHERS, Kinds
 from jobs.measures import Measures
 from jobs.publisher import Publisher
 from jobs.queue import Queue
@@ -47,6 +48,7 @@ class Ending:
     queue: Queue
     journal: Journal
     measures: Measures = field(default_factory=Measures)
+    kinds: Kinds = NO_OTHERS
 
     async def finish(self, attempt_log: AttemptLog, outcome: Outcome) -> bool:
         """Commits and announces; False when the fence refused: another attempt is the newest.
@@ -111,7 +113,7 @@ class Ending:
 
     async def _commit(self, generation_id: str, attempt: int, outcome: Outcome) -> Committed | None:
         try:
-            return await commit(self.database, generation_id, attempt, outcome)
+            return await commit(self.database, generation_id, attempt, outcome, kinds=self.kinds)
         except Exception as error:
             refused = isinstance(error, NotTaken) or not isinstance(error, Unavailable)
             self.measures.kept["refused" if refused else "away"] += 1
@@ -137,7 +139,12 @@ class Ending:
             longest = RETRY_LAST_SECONDS
             try:
                 return await commit(
-                    self.database, generation_id, attempt, outcome, may_be_stored=True
+                    self.database,
+                    generation_id,
+                    attempt,
+                    outcome,
+                    kinds=self.kinds,
+                    may_be_stored=True,
                 )
             except NotTaken:
                 longest = REFUSED_LAST_SECONDS

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,14 +18,16 @@ from jobs.attempt_log import AttemptLog
 from jobs.breaker import Breakers, Watch
 from jobs.cancelling import end_tasks
 from jobs.conclude import conclude
-from jobs.converse import Answer, Bounds, GenerationFailed, converse
+from jobs.converse import NO_TOOLS, Answer, Bounds, GenerationFailed, converse
 from jobs.errors import Unavailable
 from jobs.events import Reset, Status
 from jobs.finish import Ending
-from jobs.generation import Failure, State
+from jobs.generation import Failure, Kind, State
 from jobs.kept import kept_text
+from jobs.kinds import Kinds, Tool
+from jobs.own_tools import schemas_of
 from jobs.pace import Pace
-from jobs.prompts import first_messages
+from jobs.prompts import asked_of, first_messages
 from jobs.provider import Provider, ProviderFailed
 from jobs.redis_link import REDIS_FAILURES
 from jobs.settings import Settings
@@ -33,7 +35,7 @@ from jobs.store.claims import Claimed, Context, PersonaRow, hand_over, read_cont
 from jobs.store.commits import Outcome
 from jobs.stream_log import StreamLog
 from jobs.tracing import NO_TRACES, Traces, here
-from persona_apply import Catalogue, Draft, Persona
+from persona_apply import TOOLS, Catalogue, Draft, Persona
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,11 @@ class Workshop:
     catalogue: Catalogue
     breakers: Breakers
     traces: Traces = NO_TRACES
+
+    @property
+    def kinds(self) -> Kinds:
+        """The kinds that it can run."""
+        return self.ending.kinds
 
 
 async def generate(workshop: Workshop, claimed: Claimed, stop: Stop) -> None:
@@ -137,16 +144,18 @@ async def _rounds(
     settings = workshop.settings
     first_deadline = time.monotonic() + settings.relay_first_token_timeout_seconds
     context = await _read_context(workshop, claimed, first_deadline)
+    messages, tools, own_tools = await _prompt(workshop, claimed, context)
     if context.persona is not None:
         answered.draft = Draft.of(persona_of(context.persona), workshop.catalogue)
     try:
         await converse(
             workshop.provider,
             claimed.model,
-            first_messages(claimed.kind, claimed.input, context, workshop.catalogue),
+            messages,
             attempt_log,
             answered,
-            kind=claimed.kind,
+            tools=tools,
+            own_tools=own_tools,
             bounds=Bounds(
                 settings.relay_model_rounds,
                 settings.relay_max_output_characters,
@@ -158,6 +167,18 @@ async def _rounds(
     except ProviderFailed as failure:
         watch.failed(failure)
         raise
+
+
+async def _prompt(
+    workshop: Workshop, claimed: Claimed, context: Context
+) -> tuple[Sequence[dict[str, Any]], Sequence[Mapping[str, Any]], Mapping[str, Tool]]:
+    """The first messages, the tools that are offered, and those of them that are the kind's own."""
+    custom = workshop.kinds.custom.get(claimed.kind.value)
+    if custom is None:
+        messages = first_messages(claimed.kind, claimed.input, context, workshop.catalogue)
+        return messages, (() if claimed.kind is Kind.CHAT else TOOLS), NO_TOOLS
+    prompt = await custom.prompt(asked_of(claimed, context))
+    return prompt.messages, schemas_of(prompt.tools), {tool.name: tool for tool in prompt.tools}
 
 
 async def _read_context(workshop: Workshop, claimed: Claimed, deadline: float) -> Context:

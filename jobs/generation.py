@@ -1,14 +1,21 @@
 """What a generation is: its kinds, its states, and the resource that every reader is shown."""
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
 
+KIND_NAME = re.compile(r"[a-z][a-z0-9_]{0,15}", re.ASCII)
+"""What a kind may be called, an application's own too."""
+
 
 class Kind(StrEnum):
-    """What a generation is for."""
+    """What a generation is for: the built-in kinds, and any well-formed name of another.
+
+    Whether another one is known here is for `jobs.kinds.Kinds` to say; its row can be read anyway.
+    """
 
     CHAT = "chat"
     """Answers in a conversation."""
@@ -16,6 +23,16 @@ class Kind(StrEnum):
     """Makes a persona from a brief."""
     REFINE = "refine"
     """Continues a persona's conversation: answers, or changes files and skills, or both."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Kind | None":
+        if not isinstance(value, str) or not KIND_NAME.fullmatch(value):
+            return None
+        # No member, and kept nowhere: names come from requests, so memory would grow with them.
+        other = str.__new__(cls, value)
+        other._name_ = value.upper()
+        other._value_ = value
+        return other
 
 
 class State(StrEnum):

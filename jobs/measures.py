@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from jobs.generation import Generation, Usage
+from jobs.kinds import NO_OTHERS, Kinds
 
 WAIT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds in seconds, for what a person waits for."""
@@ -39,12 +40,16 @@ class Distribution:
 class Measures:
     """The generations that this process ran or ended, since it started. Times are in seconds."""
 
+    kinds: Kinds = NO_OTHERS
+    """What kinds are counted by their names."""
     ended: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By kind, final state and error code (empty without one), once each was committed here."""
     attempts: Counter[str] = field(default_factory=Counter)
     """Claimed here, by what they began after: `queued`, `worker_lost` or `handed_over`."""
     tokens: Counter[str] = field(default_factory=Counter)
     """The model's, as it told them: `input` and `output`, of what was committed here."""
+    unknown_kinds: int = 0
+    """Offers of a generation whose kind is not known here, left to another worker."""
     fenced: int = 0
     """Ends that were refused since a newer attempt has the generation."""
     kept: Counter[str] = field(default_factory=Counter)
@@ -64,7 +69,7 @@ class Measures:
     def note_end(self, generation: Generation) -> None:
         """Counts a generation whose end was committed by this process."""
         code = "" if generation.error is None else generation.error.code
-        self.ended[generation.kind.value, generation.state.value, code] += 1
+        self.ended[self.kinds.label(generation.kind), generation.state.value, code] += 1
         usage = generation.usage or Usage(0, 0)
         self.tokens["input"] += usage.input_tokens
         self.tokens["output"] += usage.output_tokens

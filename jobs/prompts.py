@@ -3,7 +3,8 @@
 from typing import Any
 
 from jobs.generation import Kind
-from jobs.store.claims import Context, PersonaRow
+from jobs.kinds import Asked
+from jobs.store.claims import Claimed, Context, PersonaRow
 from persona_apply import Catalogue
 
 _CHAT = "You are a helpful assistant. Answer clearly and to the point."
@@ -51,6 +52,17 @@ def first_messages(
         *history,
         {"role": "user", "content": asked},
     ]
+
+
+def asked_of(claimed: Claimed, context: Context) -> Asked:
+    """What an application's kind makes its prompt of."""
+    return Asked(
+        generation_id=claimed.id,
+        owner=claimed.owner,
+        conversation_id=claimed.conversation_id,
+        input=claimed.input,
+        history=context.history,
+    )
 
 
 def _catalogue_text(catalogue: Catalogue) -> str:

@@ -22,6 +22,7 @@ from jobs.events import LoggedData, Reset, Status, Token
 from jobs.generation import Failure, State
 from jobs.ids import new_id
 from jobs.kept import kept_events
+from jobs.kinds import BUILT_IN
 from jobs.measures import Measures
 from jobs.outage import Outage
 from jobs.queue import Queue
@@ -105,7 +106,7 @@ class Rescuer:
     _forget_at: float = 0.0
     _outage: Outage = field(default_factory=lambda: Outage("rescue can't read the database"))
     _enqueued: set[str] = field(default_factory=set)
-    _offered: set[tuple[str, int]] = field(default_factory=set)
+    _offered: dict[tuple[str, int], float] = field(default_factory=dict)
     _unreadable: dict[str, float] = field(default_factory=dict)
     _end_again: dict[str, float] = field(default_factory=dict)
     _complain_at: dict[str, float] = field(default_factory=dict)
@@ -213,7 +214,7 @@ class Rescuer:
         if not self._may_judge():
             # The database stood still meanwhile, and nobody could beat.
             return
-        before, self._offered = self._offered, set()
+        before, self._offered = self._offered, {}
         self._unreadable = {
             row.id: self._unreadable[row.id] for row in rows if row.id in self._unreadable
         }
@@ -225,17 +226,24 @@ class Rescuer:
             lost = row.lost_attempts + (0 if row.handed_over else 1)
             # One that was handed over and may not begin anew had told its readers nothing.
             may_run = row.restartable or row.handed_over
-            if lost >= self.settings.relay_max_attempts or not may_run:
+            since = before.get((row.id, row.attempt))
+            untaken = row.kind not in BUILT_IN and self._waited_long(since)
+            if lost >= self.settings.relay_max_attempts or not may_run or untaken:
                 await self._end_lost_alone(row)
             elif reachable:
                 defer = spread(len(rows)) if len(rows) > 1 else 0
                 reachable = await self.queue.enqueue(row.id, row.attempt, defer_seconds=defer)
                 if reachable:
-                    self._note_offer(row, again=(row.id, row.attempt) in before)
+                    self._note_offer(row, since)
 
-    def _note_offer(self, row: Lost, *, again: bool) -> None:
-        self._offered.add((row.id, row.attempt))
-        if not again:
+    def _waited_long(self, since: float | None) -> bool:
+        """Whether it was offered for as long as a queued one may wait: nobody may know its kind."""
+        longest = self.settings.relay_queue_expires_seconds
+        return since is not None and time.monotonic() - since > longest
+
+    def _note_offer(self, row: Lost, since: float | None) -> None:
+        self._offered[row.id, row.attempt] = time.monotonic() if since is None else since
+        if since is None:
             self.counts.offered_again += 1
             log.warning(
                 "nobody runs it: offered again",

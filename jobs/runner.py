@@ -12,6 +12,7 @@ from jobs.cancelling import end_tasks
 from jobs.errors import JobsError
 from jobs.generate import Stop, Workshop, generate
 from jobs.generation import Generation, State, events_url, rfc3339
+from jobs.measures import Measures
 from jobs.queue import job_of
 from jobs.store.breakers import BreakerOpen
 from jobs.store.claims import Claimed, claim, hand_over, let_go
@@ -41,6 +42,7 @@ class Runner:
     def __init__(self, workshop: Workshop, worker_id: str) -> None:
         self._workshop = workshop
         self._worker_id = worker_id
+        self._kinds = frozenset(workshop.kinds.names)
         self._running: dict[str, Running] = {}
         self._claiming: Counter[str] = Counter()
         self._settled = asyncio.Event()
@@ -59,6 +61,11 @@ class Runner:
             return 0
         taken = len(self._running) + self._claiming.total()
         return max(0, self._workshop.settings.relay_max_jobs - taken)
+
+    @property
+    def measures(self) -> Measures:
+        """What this worker counts."""
+        return self._workshop.ending.measures
 
     @property
     def running(self) -> dict[str, int]:
@@ -88,8 +95,8 @@ class Runner:
         """Claims the attempt after `seen_attempt` and runs it in the background.
 
         False when there is nothing to claim: it runs elsewhere, ended, waits (in line, or for a
-        model whose breaker is open) or is overdue. Raises NoPlace, and Unavailable when the
-        database is away: the rescuer offers it again then.
+        model whose breaker is open) or is overdue. Raises NoPlace, KindUnknown, and Unavailable
+        when the database is away: the rescuer offers it again then.
         """
         if not self.free:
             raise NoPlace
@@ -119,6 +126,7 @@ class Runner:
                 lease_seconds=self._workshop.settings.relay_lease_seconds,
                 endpoint=self._workshop.breakers.endpoint,
                 probe_seconds=self._workshop.breakers.probe_seconds,
+                kinds=self._kinds,
             )
             if claimed is not None:
                 self._run(claimed)

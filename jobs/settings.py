@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     openai_api_key: str | None = None
     relay_model: str | None = None
     relay_models: str = ""
+    relay_kinds: str = ""
     relay_lease_seconds: Seconds = 10.0
     relay_max_attempts: Count = 2
     relay_model_rounds: Count = 8

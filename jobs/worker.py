@@ -30,6 +30,10 @@ from jobs.errors import Unavailable
 from jobs.finish import Ending
 from jobs.generate import Workshop
 from jobs.ids import new_id
+from jobs.kinds import KindUnknown
+from jobs.kinds_setting import load_kinds
+from jobs.left_kinds import LeftKinds
+from jobs.measures import Measures
 from jobs.metrics_server import serve_metrics
 from jobs.outage import Outage
 from jobs.provider import Provider
@@ -96,6 +100,7 @@ class WakingWorker(Worker):
         self._pick = Script((files("jobs") / "pick.lua").read_text(), redis.call)
         self._left_over = False
         self._outage = Outage("the queue can't be read")
+        self._unknown = LeftKinds(runner.measures)
         self.polls = 0
         """How often the queue was read."""
 
@@ -125,15 +130,17 @@ class WakingWorker(Worker):
             self._left_over = True
             return
         self.polls += 1
+        unknown = self._unknown.now()
         picked, more = await self._pick.run(
             [keys.QUEUE],
             timestamp_ms(),
             room,
-            JOBS_A_READ,
+            JOBS_A_READ + len(unknown),
             round(self.in_progress_timeout_s * 1000),
             in_progress_key_prefix,
             job_key_prefix,
             *self._runner.left_to_others,
+            *unknown,
         )
         self._left_over = bool(more)
         for raw_id, score, payload in picked:
@@ -153,7 +160,11 @@ class WakingWorker(Worker):
             log.warning("an unreadable job is dropped", extra={"job": job_id, "reason": str(error)})
         else:
             if name == START_JOB:
-                again = await self._start(self.ctx, generation_id, attempt)
+                try:
+                    again = await self._start(self.ctx, generation_id, attempt)
+                except KindUnknown as unknown:
+                    self._unknown.leave(job_id, unknown.kind)
+                    again = True
             else:
                 log.warning("an unknown job is dropped", extra={"job": job_id, "function": name})
         await asyncio.shield(self._let_go(job_id, finished=not again))
@@ -208,6 +219,7 @@ async def run_worker(
     schema, may come later.
     """
     url = _redis_url(settings)
+    kinds = load_kinds(settings.relay_kinds)
     journal_dir, fsync = Path(settings.relay_journal_dir), settings.relay_journal_fsync
     lease = settings.relay_lease_seconds
     async with AsyncExitStack() as stack:
@@ -229,7 +241,7 @@ async def run_worker(
             )
         )
         signals, queue = Signals(calls), Queue(calls)
-        ending = Ending(database, publisher, signals, queue, journal)
+        ending = Ending(database, publisher, signals, queue, journal, Measures(kinds), kinds)
         worker_id = new_id("wrk")
         breakers = await stack.enter_async_context(Breakers.open(database, settings))
         workshop = Workshop(

@@ -88,6 +88,7 @@ async def _replay(ending: Ending, journal: Journal) -> None:
             record.generation_id,
             record.attempt,
             journalled_outcome(record),
+            kinds=ending.kinds,
             may_be_stored=True,
         )
         if committed is not None:

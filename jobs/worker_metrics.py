@@ -69,6 +69,11 @@ class WorkerMetrics:
                 "after",
             ),
             counter(
+                "relay_kinds_unknown",
+                "Offers of a generation whose kind this worker does not know, left to others.",
+                measures.unknown_kinds,
+            ),
+            counter(
                 "relay_commits_refused",
                 "Ends refused by the fence: a newer attempt has the generation.",
                 measures.fenced,

@@ -57,9 +57,11 @@ async def accept_generation(
 ) -> Accepted:
     """Stores this generation, within the limits; the caller starts it, and may have named it.
 
-    Raises what jobs.store.intake.accept does.
+    Raises InvalidRequest for a kind that is not known or refuses the input, and what
+    jobs.store.intake.accept does.
     """
     settings = services.settings.jobs
+    services.kinds.refuse_unfit(new.kind, new.input)
     # Before the span below: workers go on beside it, not within it.
     new = msgspec.structs.replace(new, traceparent=here().traceparent)
     try:

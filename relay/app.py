@@ -14,7 +14,7 @@ app. A host does not run the lifespan of what it mounts, so it enters it in its 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -27,6 +27,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from jobs.kinds import Kinds
+from jobs.kinds_setting import load_kinds
 from jobs.settings import InvalidSetting
 from relay import direct_write
 from relay.auth import Authenticate
@@ -99,6 +101,7 @@ def create_app(
     if services is not None:
         settings = services.settings
     settings = settings or read_relay_settings()
+    kinds = services.kinds if services is not None else load_kinds(settings.jobs.relay_kinds)
     if authenticate is not None and not settings.relay_secret:
         raise InvalidSetting("RELAY_SECRET", "signs the tickets of a host's users: set it")
 
@@ -116,7 +119,7 @@ def create_app(
     app = _Relay(
         routes=[
             *routes((*OPERATIONS, *PROTOCOLS)),
-            Route("/openapi.json", _openapi),
+            Route("/openapi.json", _openapi(kinds)),
             *page_routes(settings.jobs.relay_model, demo=demo),
         ],
         middleware=_middleware(settings),
@@ -143,11 +146,14 @@ class _Relay(Starlette):
         await super().__call__(scope, receive, send)
 
 
-async def _openapi(request: Request) -> Response:
-    return Response(_DOCUMENT, media_type="application/json", headers={"Cache-Control": "no-cache"})
+def _openapi(kinds: Kinds) -> Callable[[Request], Awaitable[Response]]:
+    document = msgspec.json.encode(openapi_document(OPERATIONS, kinds))
 
+    async def answer(request: Request) -> Response:
+        headers = {"Cache-Control": "no-cache"}
+        return Response(document, media_type="application/json", headers=headers)
 
-_DOCUMENT = msgspec.json.encode(openapi_document(OPERATIONS))
+    return answer
 
 
 @asynccontextmanager

@@ -34,7 +34,8 @@ PLACES: Mapping[Kind, tuple[str, ...]] = {
 }
 """The fields that say where a generation of each kind stands; the other kinds have no use for them.
 
-A refine needs its persona; the rest may be absent."""
+A refine needs its persona; the rest may be absent. Kinds that are not here stand where a chat does.
+"""
 
 _MISPLACED = {
     "persona_id": "only a refine continues a persona",
@@ -61,8 +62,9 @@ class CreateGeneration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     def __post_init__(self) -> None:
         if self.kind is Kind.REFINE and self.persona_id is None:
             raise InvalidField("persona_id", "a refine needs the persona that it continues")
+        places = PLACES.get(self.kind, PLACES[Kind.CHAT])
         for field, reason in _MISPLACED.items():
-            if field not in PLACES[self.kind] and getattr(self, field) is not None:
+            if field not in places and getattr(self, field) is not None:
                 raise InvalidField(field, reason)
 
 

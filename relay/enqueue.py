@@ -44,7 +44,7 @@ async def enqueue(
         raise InvalidRequest("input", f"must have 1 to {MAX_INPUT_CHARACTERS} characters")
     new = NewGeneration(
         owner=owner,
-        kind=_kind(kind),
+        kind=_kind(services, kind),
         input=input,
         model=resolve_model(services.settings.jobs, model),
         conversation_id=conversation_id,
@@ -63,11 +63,10 @@ async def enqueue(
     return accepted.generation
 
 
-def _kind(name: str) -> Kind:
-    try:
-        return Kind(name)
-    except ValueError:
-        raise InvalidRequest("kind", f"{name!r} is not known") from None
+def _kind(services: Services, name: str) -> Kind:
+    if name not in services.kinds.names:
+        raise InvalidRequest("kind", f"{name!r} is not known")
+    return Kind(name)
 
 
 def _hash(*arguments: str | None) -> str:

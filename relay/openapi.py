@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from jobs.generation import Kind
+from jobs.generation import KIND_NAME, Kind
+from jobs.kinds import NO_OTHERS, Kinds
 from relay.bodies import PLACES, CreateGeneration
 from relay.problems import MEANINGS, MEDIA_TYPE, Problem
 from relay.queries import Id
@@ -25,8 +26,11 @@ its events are replayed and followed over SSE, from any cursor, on any replica.
 Errors are problem details (RFC 9457) with a `code` of a closed list."""
 
 
-def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document for these operations; it is the same for every prefix and every request."""
+def openapi_document(operations: Sequence[Operation], kinds: Kinds = NO_OTHERS) -> dict[str, Any]:
+    """The document for these operations; it is the same for every prefix and every request.
+
+    `kinds` are those that can be asked for.
+    """
     streams = _streams(operations)
     types = _types(operations, streams)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
@@ -34,10 +38,12 @@ def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
     components |= {stream.name: _event_schema(stream, schema_of) for stream in streams}
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        described = _operation(operation, schema_of)
+        described = _operation(operation, schema_of, kinds)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
     if created := components.get(CreateGeneration.__name__):
-        components[CreateGeneration.__name__] = _by_kind(created)
+        components[CreateGeneration.__name__] = _by_kind(created, kinds)
+    if Kind.__name__ in components:
+        components[Kind.__name__] = _any_kind(kinds)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -109,26 +115,37 @@ def _event_schema(stream: Stream, schema_of: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _by_kind(created: Mapping[str, Any]) -> dict[str, Any]:
+def _any_kind(kinds: Kinds) -> dict[str, Any]:
+    """What a resource says: it may be of a kind that was known here once."""
+    return {
+        "title": Kind.__name__,
+        "description": f"Here one of {', '.join(kinds.names)}.",
+        "type": "string",
+        "pattern": f"^{KIND_NAME.pattern}$",
+    }
+
+
+def _by_kind(created: Mapping[str, Any], known: Kinds) -> dict[str, Any]:
     """The body of a new generation, one schema a kind: which fields it has depends on that."""
     of_place = {field for fields in PLACES.values() for field in fields}
     kinds = []
-    for kind, places in PLACES.items():
+    for kind in known.names:
+        places = PLACES.get(Kind(kind), PLACES[Kind.CHAT])
         fields = {
             name: schema
             for name, schema in created["properties"].items()
             if name not in of_place or name in places
         }
         required = list(created["required"])
-        if kind is Kind.REFINE:
+        if kind == Kind.REFINE:
             fields["persona_id"] = {"type": "string"}
             required.append("persona_id")
         one = {**created, "title": f"{created['title']} ({kind})", "required": required}
-        kinds.append({**one, "properties": {**fields, "kind": {"const": kind.value}}})
+        kinds.append({**one, "properties": {**fields, "kind": {"const": kind}}})
     return {"title": created["title"], "description": created["description"], "oneOf": kinds}
 
 
-def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, schema_of: Mapping[str, Any], kinds: Kinds) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": _operation_id(operation),
         "summary": operation.summary,
@@ -139,7 +156,7 @@ def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, 
     parameters = [
         _path_parameter(name, schema_of) for name in re.findall(r"{(\w+)}", operation.path)
     ]
-    parameters += [_parameter(one, schema_of) for one in operation.parameters]
+    parameters += [_parameter(one, schema_of, kinds) for one in operation.parameters]
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
@@ -202,12 +219,13 @@ def _security(operation: Operation) -> list[dict[str, list[str]]]:
     return [{"token": [operation.admits]}]
 
 
-def _parameter(parameter: Parameter, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+def _parameter(parameter: Parameter, schema_of: Mapping[str, Any], kinds: Kinds) -> dict[str, Any]:
+    schema = schema_of[str(parameter.kind)]
     return {
         "name": parameter.name,
         "in": parameter.place,
         "description": parameter.description,
-        "schema": schema_of[str(parameter.kind)],
+        "schema": {"enum": list(kinds.names)} if parameter.kind is Kind else schema,
     }
 
 

@@ -12,6 +12,8 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from jobs.errors import NotFound
+from jobs.generation import Kind
+from jobs.kinds import Kinds
 from relay.errors import InvalidField
 
 DEFAULT_LIMIT = 20
@@ -53,6 +55,16 @@ def choice(request: Request, name: str, kind: type[E]) -> E | None:
         return kind(given)
     except ValueError:
         raise InvalidField(name, f"must be one of {', '.join(kind)}") from None
+
+
+def known_kind(request: Request, kinds: Kinds) -> Kind | None:
+    """The kind that is meant, or None; InvalidField for one that is not known here."""
+    given = request.query_params.get("kind")
+    if given is None:
+        return None
+    if given not in kinds.names:
+        raise InvalidField("kind", f"must be one of {', '.join(kinds.names)}")
+    return Kind(given)
 
 
 def flag(request: Request, name: str) -> bool:

@@ -44,9 +44,10 @@ def serve(settings: RelaySettings, address: Address, *, demo: bool = False) -> N
     raise_file_limit()
     database_url(settings.jobs.relay_database_url)
     exporter()
+    app = create_app(settings, demo=demo)
     listener = listen(address)
     config = uvicorn.Config(
-        create_app(settings, demo=demo),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,

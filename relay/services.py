@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from jobs.database import Database
+from jobs.kinds import Kinds
+from jobs.kinds_setting import load_kinds
+from jobs.measures import Measures
 from jobs.pubsub import open_pubsub
 from jobs.queue import Queue
 from jobs.redis_link import open_redis
@@ -47,11 +50,14 @@ class Services:
     counts: RelayCounts
     figures: FiguresReader
     traces: Traces
+    kinds: Kinds
 
 
 @asynccontextmanager
 async def open_services(settings: RelaySettings) -> AsyncIterator[Services]:
     """Services until the block ends; neither Redis nor the database need be up yet.
+
+    Raises InvalidSetting for kinds that can't be loaded.
 
     A rescuer runs beside them: a relay alone makes overdue generations expire (protocol §8).
     """
@@ -78,7 +84,11 @@ async def open_services(settings: RelaySettings) -> AsyncIterator[Services]:
 async def connect(
     settings: RelaySettings, database: Database, traces: Traces = NO_TRACES
 ) -> AsyncIterator[Services]:
-    """Services over a database that is open, with nothing running beside them but the pulse."""
+    """Services over a database that is open, with nothing running beside them but the pulse.
+
+    Raises InvalidSetting for kinds that can't be loaded.
+    """
+    kinds = load_kinds(settings.jobs.relay_kinds)
     url = settings.jobs.relay_redis_url
     lease = settings.jobs.relay_lease_seconds
     async with AsyncExitStack() as stack:
@@ -107,7 +117,8 @@ async def connect(
                 idle_timeout_seconds=settings.relay_idle_timeout_seconds,
             ),
             slots=StreamSlots(settings.relay_owner_streams),
-            counts=RelayCounts(),
+            counts=RelayCounts(Measures(kinds)),
             figures=figures,
             traces=traces,
+            kinds=kinds,
         )

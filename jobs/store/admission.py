@@ -165,7 +165,7 @@ class Admission:
         row = (await connection.execute(statement, {"id": wanted, "owner": new.owner})).first()
         if row is None:
             raise NotFound(wanted)
-        if new.kind is Kind.CHAT and row.persona_id is not None:
+        if new.kind is not Kind.REFINE and row.persona_id is not None:
             raise InvalidRequest("conversation_id", "is a persona's: continue it with refine")
         if new.kind is Kind.REFINE and new.conversation_id not in (None, row.id):
             raise InvalidRequest("conversation_id", "is not this persona's")

@@ -1,16 +1,18 @@
 """Claims: only the newest attempt runs a generation, and only from `queued` or past a lease."""
 
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
-from sqlalchemy import and_, bindparam, case, func, null, or_, select, update
+from sqlalchemy import Update, and_, bindparam, case, func, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import CommitUnknown, Database, now_ms
 from jobs.generation import Kind
+from jobs.kinds import KindUnknown
 from jobs.store.breakers import is_open, is_watched, may_probe, take_probe
 from jobs.store.context import OPENS_CONVERSATION, Context, PersonaRow, read_context
-from jobs.store.rows import IS_ACTIVE, AnyRow
+from jobs.store.rows import IS_ACTIVE, IS_UNFINISHED, AnyRow
 from jobs.store.workers import (
     Beat,
     beat,
@@ -127,6 +129,19 @@ _CLAIM_WHATEVER_IS_OPEN = (
 # One that was claimed before goes on at once: its readers wait, and nothing would expire it.
 _CLAIM = _CLAIM_WHATEVER_IS_OPEN.where(or_(~_was_queued, ~is_open()))
 
+
+@lru_cache(maxsize=8)
+def _claim_of(kinds: frozenset[str] | None, *, whatever_is_open: bool) -> Update:
+    """The claim by who runs these kinds alone; by who only ends it, of any."""
+    statement = _CLAIM_WHATEVER_IS_OPEN if whatever_is_open else _CLAIM
+    return statement if kinds is None else statement.where(generations.c.kind.in_(sorted(kinds)))
+
+
+_KIND_OF_OFFERED = select(generations.c.kind).where(
+    generations.c.id == bindparam("generation"),
+    generations.c.attempt == bindparam("seen"),
+    IS_UNFINISHED,
+)
 _MINE = select(*_CLAIMED).where(
     generations.c.id == bindparam("generation"),
     generations.c.attempt == bindparam("seen") + 1,
@@ -163,6 +178,7 @@ async def claim(
     lease_seconds: float,
     endpoint: str | None = None,
     probe_seconds: float = 60.0,
+    kinds: frozenset[str] | None = None,
 ) -> Claimed | None:
     """Makes the generation this worker's, or gives None when it may not be had.
 
@@ -172,8 +188,9 @@ async def claim(
 
     `endpoint` is where its model would be asked, None by whoever only ends it. Where the breaker
     before the two is open, a queued one is claimed as its one probe, for `probe_seconds` at most,
-    or BreakerOpen is raised and it waits. Raises Unavailable; a claim that went through unnoticed
-    then shows in `beat`.
+    or BreakerOpen is raised and it waits. `kinds` are those that the worker can run, None for any:
+    KindUnknown is raised for another, which waits for a worker that can. Raises Unavailable; a
+    claim that went through unnoticed then shows in `beat`.
     """
     parameters = {
         "generation": generation_id,
@@ -183,13 +200,18 @@ async def claim(
         "at_endpoint": endpoint,
     }
 
+    take = _claim_of(kinds, whatever_is_open=False)
     try:
-        rows = await db.write_one(_CLAIM, parameters)
+        rows = await db.write_one(take, parameters)
     except CommitUnknown:
         # Once more: it finds the row as it was, or taken, by this very claim perhaps.
-        rows = await db.write_one(_CLAIM, parameters) or await db.fetch(_MINE, parameters)
+        rows = await db.write_one(take, parameters) or await db.fetch(_MINE, parameters)
     if rows:
         return _claimed(rows[0])
+    if kinds is not None:
+        offered = await db.fetch(_KIND_OF_OFFERED, parameters)
+        if offered and offered[0].kind not in kinds:
+            raise KindUnknown(offered[0].kind)
     if endpoint is None or not await may_probe(db, endpoint, generation_id, seen_attempt):
         return None
 
@@ -198,7 +220,8 @@ async def claim(
             connection, endpoint, generation_id, seen_attempt, probe_seconds=probe_seconds
         ):
             raise _NotClaimed
-        row = (await connection.execute(_CLAIM_WHATEVER_IS_OPEN, parameters)).first()
+        probing = _claim_of(kinds, whatever_is_open=True)
+        row = (await connection.execute(probing, parameters)).first()
         if row is None:
             # Raised, so that the probe is not taken either.
             raise _NotClaimed

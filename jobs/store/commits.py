@@ -12,6 +12,8 @@ from jobs.database import CommitUnknown, Database, now_ms
 from jobs.database_errors import DRIVER_ERRORS, NotTaken, is_of_the_value
 from jobs.errors import NotFound, Unavailable
 from jobs.generation import Failure, FileChange, Generation, SkillChoice, State, Usage
+from jobs.kinds import NO_OTHERS, Kinds
+from jobs.store.completing import complete
 from jobs.store.line import NEVER_RAN_SEQ, add_turn, lock_line, promote
 from jobs.store.persona_changes import PersonaChange, store_change
 from jobs.store.rows import ROW, SELECT_RESOURCE, AnyRow, generation_of
@@ -141,6 +143,7 @@ async def commit(
     attempt: int,
     outcome: Outcome,
     *,
+    kinds: Kinds = NO_OTHERS,
     may_be_stored: bool = False,
 ) -> Committed | None:
     """Ends a running generation: all of its outcome, or nothing, under the fence of its attempt.
@@ -148,11 +151,13 @@ async def commit(
     None when it was fenced off: a newer attempt has it, or it has ended. The answer is kept as a
     turn when the generation completed, and otherwise when there is text; the persona's next
     version is made unless the persona was deleted. The next waiting generation becomes active.
+    What a kind of `kinds` writes when it completes is of the same transaction.
 
     Raises Unavailable (nothing was stored), CommitUnknown when the database did not tell in some
     five seconds whether it was, or NotTaken where it takes no such commit until somebody mends
     it; the same call again with `may_be_stored` is then safe, and gives what an earlier one did
-    store. Any other error is of this outcome.
+    store. Any other error is of this outcome: KindUnknown for a completed one of another kind,
+    CompletionFailed, and what the database says of its values.
     """
     parameters = _commit_parameters(generation_id, attempt, outcome)
     promoted: str | None = None
@@ -168,7 +173,11 @@ async def commit(
         if outcome.change is not None and row.persona_version is not None:
             await store_change(connection, row, outcome.change)
         promoted = await promote(connection, row.conversation_id)
-        return Committed(generation_of(row, answer), promoted, row.owner)
+        committed = Committed(generation_of(row, answer), promoted, row.owner)
+        if outcome.state is State.COMPLETED:
+            # Last: code of others could end the transaction, and must not leave half of it.
+            await complete(connection, kinds, row.owner, committed.generation, outcome.text)
+        return committed
 
     async def _stored_before(connection: AsyncConnection) -> Committed | None:
         # Nobody but this attempt can have ended it under its own number, if otherwise at times:

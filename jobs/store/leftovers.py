@@ -3,11 +3,12 @@
 from collections.abc import Collection
 
 import msgspec
-from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy import bindparam, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
-from jobs.generation import Failure, State
+from jobs.generation import Failure, Kind, State
+from jobs.kinds import BUILT_IN
 from jobs.store.breakers import is_shut
 from jobs.store.commits import Committed, end_unclaimed
 from jobs.store.line import lock_line, promote
@@ -26,6 +27,7 @@ class Lost(msgspec.Struct, frozen=True):
     """
 
     id: str
+    kind: Kind
     attempt: int
     lost_attempts: int
     restartable: bool
@@ -35,6 +37,7 @@ class Lost(msgspec.Struct, frozen=True):
 _LOST = (
     select(
         generations.c.id,
+        generations.c.kind,
         generations.c.attempt,
         generations.c.lost_attempts,
         generations.c.restartable,
@@ -59,8 +62,21 @@ _UNENQUEUED = (
     .order_by(generations.c.created_at)
     .limit(bindparam("limit"))
 )
+_UNTAKEN_KINDS = (
+    select(generations.c.kind, func.count().label("untaken"))
+    .where(
+        IS_UNFINISHED,
+        generations.c.state == "queued",
+        IS_ACTIVE,
+        generations.c.created_at <= now_ms() - bindparam("age_ms"),
+        generations.c.expires_at > now_ms(),
+        generations.c.kind.not_in(sorted(BUILT_IN)),
+    )
+    .group_by(generations.c.kind)
+    .order_by(generations.c.kind)
+)
 _OVERDUE = (
-    select(generations.c.id, generations.c.model)
+    select(generations.c.id, generations.c.kind, generations.c.model)
     .where(IS_UNFINISHED, generations.c.state == "queued", generations.c.expires_at <= now_ms())
     .order_by(generations.c.created_at)
     .limit(bindparam("limit"))
@@ -90,7 +106,8 @@ _STUCK = (
 async def find_lost(db: Database, lease_seconds: float, limit: int) -> list[Lost]:
     """At most `limit` running generations to be claimed anew, oldest first; raises Unavailable."""
     parameters = {"lease_ms": round(lease_seconds * 1000), "limit": limit}
-    return [Lost(**row._mapping) for row in await db.fetch(_LOST, parameters)]
+    rows = await db.fetch(_LOST, parameters)
+    return [Lost(**{**row._mapping, "kind": Kind(row.kind)}) for row in rows]
 
 
 async def find_unenqueued(
@@ -106,6 +123,15 @@ async def find_unenqueued(
     return [row.id for row in await db.fetch(_UNENQUEUED, parameters)]
 
 
+async def find_untaken_kinds(db: Database, older_than_seconds: float) -> dict[str, int]:
+    """How many that could be claimed were not for so long, of each kind that is not built in.
+
+    Raises Unavailable.
+    """
+    parameters = {"age_ms": round(older_than_seconds * 1000)}
+    return {row.kind: row.untaken for row in await db.fetch(_UNTAKEN_KINDS, parameters)}
+
+
 async def expire_overdue(
     db: Database, limit: int, *, unavailable_models: Collection[str] = ()
 ) -> list[Committed]:
@@ -119,10 +145,17 @@ async def expire_overdue(
         if row.model in unavailable_models:
             one = await end_unclaimed(db, row.id, State.FAILED, MODEL_UNAVAILABLE)
         else:
-            one = await end_unclaimed(db, row.id, State.EXPIRED, NOT_STARTED)
+            one = await end_unclaimed(db, row.id, State.EXPIRED, _not_started(Kind(row.kind)))
         if one is not None:
             ended.append(one)
     return ended
+
+
+def _not_started(kind: Kind) -> Failure:
+    if kind in BUILT_IN:
+        return NOT_STARTED
+    reason = f"{NOT_STARTED.message}: is there a worker that knows the kind {kind.value!r}?"
+    return Failure(NOT_STARTED.code, reason, NOT_STARTED.retryable)
 
 
 async def promote_waiting(db: Database, limit: int) -> list[str]:

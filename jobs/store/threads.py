@@ -107,7 +107,7 @@ _UNFINISHED = (
 
 
 async def in_thread(connection: AsyncConnection, new: NewGeneration) -> NewGeneration:
-    """The request where its thread is: a `refine` of its persona, or a `chat` in its conversation.
+    """The request where its thread is: a `refine` of its persona, else no kind that makes one.
 
     Unchanged when the thread is yet to be made. Nothing is locked: `enter_thread` meets whoever
     made it or took it elsewhere meanwhile.
@@ -120,11 +120,15 @@ async def in_thread(connection: AsyncConnection, new: NewGeneration) -> NewGener
         follows = await _before_replaced(connection, new.replaces, row)
         if follows is not None:
             return msgspec.structs.replace(
-                new, kind=Kind.CHAT, conversation_id=None, follows=follows or None, name=None
+                new,
+                kind=_kind_there(new.kind),
+                conversation_id=None,
+                follows=follows or None,
+                name=None,
             )
     return msgspec.structs.replace(
         new,
-        kind=Kind.CHAT if row.persona_id is None else Kind.REFINE,
+        kind=_kind_there(new.kind) if row.persona_id is None else Kind.REFINE,
         conversation_id=row.id,
         follows=None,
         persona_id=row.persona_id,
@@ -150,6 +154,11 @@ async def _before_replaced(
             return row.forked_from or ""
     # What is still being answered can't be gone on from; the request waits for it in line.
     return before.id if State(before.state).terminal else None
+
+
+def _kind_there(kind: Kind) -> Kind:
+    """What goes on in a conversation without a persona: a chat, or an application's kind."""
+    return Kind.CHAT if kind in (Kind.GENERATE, Kind.REFINE) else kind
 
 
 async def enter_thread(

@@ -15,7 +15,9 @@ from sqlalchemy import select
 from jobs.database import now_ms, schema_is_current
 from jobs.errors import Unavailable
 from jobs.journal import verify
+from jobs.kinds_setting import load_kinds
 from jobs.settings import InvalidSetting, Settings
+from jobs.store.leftovers import find_untaken_kinds
 from jobs.store.workers import any_worker_alive
 from relay.commands.checks import Finding, clock, ok, problem, warning
 from relay.commands.opening import DatabaseRefused, NoDatabase, open_database
@@ -23,6 +25,8 @@ from relay.settings import read_relay_settings
 
 OPENAI_URL = "https://api.openai.com/v1"
 ANSWER_SECONDS = 5.0
+UNTAKEN_SECONDS = 15.0
+"""A worker with a free place takes what it knows long before."""
 _MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -44,6 +48,7 @@ async def check_database(settings: Settings) -> list[Finding]:
             middle = (before + time.time()) / 2
             current = await schema_is_current(database)
             alive = current and await any_worker_alive(database, settings.relay_lease_seconds)
+            untaken = await find_untaken_kinds(database, UNTAKEN_SECONDS) if current else {}
     except Unavailable as error:
         return [problem("database", str(error), "start it, or set RELAY_DATABASE_URL")]
     except NoDatabase as error:
@@ -59,9 +64,25 @@ async def check_database(settings: Settings) -> list[Finding]:
             if alive
             else problem("worker", "none is alive: nothing runs", "run `persona-relay worker`")
         )
+        report += [_untaken(*one) for one in untaken.items() if alive]
     else:
         report.append(problem("schema", "is not this version's", "run `persona-relay migrate`"))
     return [*report, clock("database clock", rows[0][0] / 1000 - middle)]
+
+
+def _untaken(kind: str, count: int) -> Finding:
+    found = f"{count} of the kind {kind!r} wait for a worker that knows it, or has a place"
+    return warning("kinds", found, "set RELAY_KINDS where `persona-relay worker` runs")
+
+
+def check_kinds(settings: Settings) -> Finding:
+    """Whether RELAY_KINDS, as it is set here, can be loaded."""
+    try:
+        names = load_kinds(settings.relay_kinds).names
+    except InvalidSetting as error:
+        advice = "see that the module is installed, or on PYTHONPATH, for relays and workers"
+        return problem("kinds", str(error), advice)
+    return ok("kinds", ", ".join(names))
 
 
 async def check_model(settings: Settings) -> list[Finding]:

@@ -43,6 +43,7 @@ async def _examine() -> "list[Finding]":
     from relay.commands.checks_system import (
         check_database,
         check_journals,
+        check_kinds,
         check_model,
         check_settings,
     )
@@ -53,4 +54,4 @@ async def _examine() -> "list[Finding]":
         check_redis(settings.relay_redis_url), check_database(settings), check_model(settings)
     )
     journal = check_journals(journals(Path(settings.relay_journal_dir)))
-    return [check_settings(), *redis, *database, *model, *journal]
+    return [check_settings(), check_kinds(settings), *redis, *database, *model, *journal]

@@ -25,7 +25,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The generation's id, gen_
 def list_page(
     owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
     state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
-    kind: Annotated[Kind | None, typer.Option(help="Only those of this kind.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only those of this kind.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=100)] = 20,
     cursor: Annotated[str | None, typer.Option(help="Go on after a page: its next_cursor.")] = None,
     json: JSON = False,
@@ -144,15 +144,20 @@ def _with_owner(one: Generation, owner: str | None) -> dict[str, object]:
 
 
 async def _list(
-    owner: str | None, state: State | None, kind: Kind | None, limit: int, cursor: str | None
+    owner: str | None, state: State | None, kind: str | None, limit: int, cursor: str | None
 ) -> "tuple[Page[Generation], dict[str, str]]":
+    from jobs.kinds_setting import load_kinds
     from jobs.settings import Settings, read_settings
     from jobs.store.reads import list_generations, read_stream_rows
     from relay.commands.opening import open_database
 
     settings = read_settings(Settings)
+    names = load_kinds(settings.relay_kinds).names
+    if kind is not None and kind not in names:
+        raise typer.BadParameter(f"{kind!r} is not one of {', '.join(names)}.", param_hint="--kind")
+    only = None if kind is None else Kind(kind)
     async with open_database(settings.relay_database_url) as database:
-        page = await list_generations(database, owner, state, kind, limit, cursor)
+        page = await list_generations(database, owner, state, only, limit, cursor)
         rows = await read_stream_rows(
             database, [one.id for one in page.data], lease_seconds=settings.relay_lease_seconds
         )

@@ -52,6 +52,7 @@ def _committing(services: Services) -> Callable[[JournalRecord], Awaitable[bool]
             record.generation_id,
             record.attempt,
             journalled_outcome(record),
+            kinds=services.kinds,
             may_be_stored=True,
         )
         if committed is None:

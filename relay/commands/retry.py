@@ -43,7 +43,7 @@ async def retry(services: Services, generation_id: str, on_active: OnActive) -> 
         kind=old.kind,
         input=old.input,
         model=old.model,
-        conversation_id=old.conversation_id if old.kind is Kind.CHAT else None,
+        conversation_id=None if old.kind in (Kind.GENERATE, Kind.REFINE) else old.conversation_id,
         persona_id=old.persona_id if old.kind is Kind.REFINE else None,
         name=await _name(services, row.owner, old) if old.kind is Kind.GENERATE else None,
         on_active=on_active,

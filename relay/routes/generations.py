@@ -9,7 +9,7 @@ from jobs.store.pages import Page
 from jobs.store.reads import list_generations, read_generation, read_stream_row
 from relay.auth import authorize_stream, make_ticket
 from relay.bodies import CreateGeneration, read_body, refuse_body
-from relay.queries import choice, limit, page_cursor, path_id, stream_cursor
+from relay.queries import choice, known_kind, limit, page_cursor, path_id, stream_cursor
 from relay.routes.models import StreamTicket
 from relay.routes.operation import (
     BODY_REFUSALS,
@@ -55,7 +55,7 @@ async def list_page(call: Call) -> Response:
         call.services.db,
         call.access.owner,
         choice(call.request, "state", State),
-        choice(call.request, "kind", Kind),
+        known_kind(call.request, call.services.kinds),
         limit(call.request),
         page_cursor(call.request),
     )

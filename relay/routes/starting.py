@@ -67,6 +67,8 @@ async def start(call: Call, canonical_body: bytes, wish: Wish) -> Response:
     """
     streamed = flag(call.request, "stream")
     key = idempotency_key(call.request)
+    # Before ids are looked at (protocol §4).
+    call.services.kinds.refuse_unfit(wish.kind, wish.input)
     new = NewGeneration(
         owner=call.access.owner,
         kind=wish.kind,

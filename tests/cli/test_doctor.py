@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from freezegun import freeze_time
 
+from jobs.generation import Kind
 from relay.commands.checks import Finding
 from relay.commands.checks_redis import _version
 from tests.cli.conftest import Does, Terminal
 from tests.conformance.acts import Acts
 from tests.jobs.journal_samples import record, written
+from tests.jobs.sample_kinds import SETTING
 from tests.services import RedisServer
 
 StartRedis = Callable[..., RedisServer]
@@ -75,6 +77,7 @@ def test_a_healthy_system_has_nothing_but_ok(
         assert {one["verdict"] for one in checks.values()} == {"ok"}, checks
         assert set(checks) == {
             "settings",
+            "kinds",
             "redis",
             "redis persistence",
             "redis eviction",
@@ -227,3 +230,24 @@ def test_a_relay_that_could_not_start_is_a_warning_that_names_the_variable(
     found = examine(terminal)["settings"]
     assert found["verdict"] == "warning"
     assert "RELAY_SECRET" in found["found"]
+
+
+def test_kinds_that_can_not_be_loaded_are_a_problem_and_what_nobody_takes_is_a_warning(
+    terminal: Terminal, does: Does[Any]
+) -> None:
+    terminal.set(RELAY_KINDS="no_such_app:KINDS")
+    broken = examine(terminal)["kinds"]
+    assert broken["verdict"] == "problem"
+    assert broken["found"].startswith("RELAY_KINDS: 'no_such_app:KINDS' can't be imported")
+
+    async def forsaken(acts: Acts) -> None:
+        for kind in (Kind.CHAT, Kind("keeping"), Kind("keeping")):
+            await acts.accept(kind)
+        await acts.elapse(20)
+        await acts.worker("wrk_1")
+
+    does(forsaken)
+    terminal.set(RELAY_KINDS=SETTING)
+    untaken = examine(terminal)["kinds"]
+    assert untaken["verdict"] == "warning"
+    assert "2 of the kind 'keeping' wait for a worker that knows it" in untaken["found"]

@@ -85,7 +85,9 @@ class EdgeRelay:
             finish_reason="stop",
             change=change,
         )
-        committed = await commit(db, generation_id, claimed.attempt, outcome)
+        committed = await commit(
+            db, generation_id, claimed.attempt, outcome, kinds=self.services.kinds
+        )
         assert committed is not None
         return committed
 

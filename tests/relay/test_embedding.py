@@ -43,7 +43,7 @@ def example(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["embed_fastapi", "enqueue"])
+@pytest.mark.parametrize("name", ["custom_kind", "embed_fastapi", "enqueue"])
 def test_an_example_has_less_than_forty_lines_of_code(name: str) -> None:
     lines = (EXAMPLES / f"{name}.py").read_text().split('"""', 2)[2].splitlines()
     assert len([line for line in lines if line.strip()]) < 40

@@ -98,7 +98,7 @@ def _begun(new: NewGeneration, accepted: Accepted) -> Begun:
 async def _new_generation(call: Call, body: Body[CreateResponse], since: float) -> NewGeneration:
     asked = body.value
     metadata = asked.metadata or {}
-    text, wish = said(asked.input), persona_wish(metadata)
+    text, wish = said(asked.input), persona_wish(metadata, call.services.kinds)
     kind, persona_id = wish.kind, body_id(wish.persona_id)
     follows = None
     if asked.previous_response_id is not None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from jobs.clean import unacceptable
 from jobs.generation import Kind
+from jobs.kinds import Kinds
 from relay.bodies import MAX_INPUT_CHARACTERS, ModelName
 from relay.errors import InvalidField
 
@@ -57,13 +58,12 @@ class PersonaWish(msgspec.Struct, frozen=True):
     name: str | None
 
 
-def persona_wish(metadata: Mapping[str, str]) -> PersonaWish:
+def persona_wish(metadata: Mapping[str, str], kinds: Kinds) -> PersonaWish:
     """What the metadata `relay_kind`, `relay_persona_id` and `relay_name` ask for."""
-    try:
-        kind = Kind(metadata.get(_KIND, Kind.CHAT))
-    except ValueError:
-        raise InvalidField("metadata", f"{_KIND} must be one of {', '.join(Kind)}") from None
-    return PersonaWish(kind, metadata.get(_PERSONA), metadata.get(_NAME))
+    kind = metadata.get(_KIND, Kind.CHAT)
+    if kind not in kinds.names:
+        raise InvalidField("metadata", f"{_KIND} must be one of {', '.join(kinds.names)}")
+    return PersonaWish(Kind(kind), metadata.get(_PERSONA), metadata.get(_NAME))
 
 
 def said(value: Any) -> str:
