@@ -274,14 +274,15 @@ def _nothing() -> None:
     """There is no commit to be told of."""
 
 
-async def migrate(url: str) -> None:
+async def migrate(url: str, told: upgrade.Told = lambda _done, _of: None) -> None:
     """Brings the database at this address to the newest schema; makes the file of a new SQLite one.
 
-    Two at once are harmless. Raises Unavailable and InvalidSetting.
+    `told` is called after each migration with how many are done, and of how many. Two at once are
+    harmless. Raises Unavailable and InvalidSetting.
     """
     async with Database.open(url) as database:
         if not await schema_is_current(database):
-            await database.write(lambda connection: connection.run_sync(upgrade.upgrade))
+            await database.write(lambda connection: connection.run_sync(upgrade.upgrade, told))
 
 
 async def schema_is_current(database: Database) -> bool:

@@ -1,11 +1,14 @@
 """What a journal file holds, by event id: where each record is, and whether it is done."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
 from jobs.journal_errors import EventUnknown, JournalDamaged
 from jobs.journal_record import DoneMark, JournalRecord, Outcome, decode_line
+
+TOLD_EVERY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,10 @@ class Entry:
     event_id: str
     offset: int
     length: int
+
+
+def _nobody(_: int) -> None:
+    return
 
 
 class Stats(TypedDict):
@@ -37,13 +44,17 @@ class Index:
         self._entries: dict[str, Entry] = {}
         self._outcomes: dict[str, Outcome] = {}
 
-    def read_from(self, file: BinaryIO, path: Path) -> None:
-        """Takes in the file's lines, from its start.
+    def read_from(self, file: BinaryIO, path: Path, told: Callable[[int], None] = _nobody) -> None:
+        """Takes in the file's lines, from its start; `told` hears now and then how far it came.
 
         A last line without a newline was torn by a crash and is only counted. Anything else that
         is not a line of a journal raises JournalDamaged; the lines before it are in the index.
         """
+        next_told = TOLD_EVERY_BYTES
         for line in file:
+            if self.end >= next_told:
+                told(self.end)
+                next_told = self.end + TOLD_EVERY_BYTES
             if not line.endswith(b"\n"):
                 self.torn_bytes = len(line)
                 # A writer at work may add the rest of this line: reading on would take it for one.

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,10 +90,14 @@ def inspect(directory: Path, warn: Callable[[str], None] | None = None) -> Itera
         yield JournalView(path, file, index)
 
 
-def verify(directory: Path) -> JournalReport:
+Told = Callable[[int, int], None]
+"""Is told how many bytes were read, and of how many."""
+
+
+def verify(directory: Path, told: Told = lambda _read, _of: None) -> JournalReport:
     """Reads every line of the journal in this directory, without its lock, and reports."""
     path = directory / FILE_NAME
-    file, index, damage = _load(path)
+    file, index, damage = _load(path, told)
     file.close()
     return JournalReport(path, index.stats(), index.torn_bytes, damage)
 
@@ -107,7 +112,9 @@ def warn_of_torn_record(path: Path, index: Index, warn: Callable[[str], None] | 
         )
 
 
-def _load(path: Path) -> tuple[BinaryIO, Index, JournalDamaged | None]:
+def _load(
+    path: Path, told: Told = lambda _read, _of: None
+) -> tuple[BinaryIO, Index, JournalDamaged | None]:
     for attempt in range(1, _READS + 1):
         try:
             file: BinaryIO = path.open("rb")
@@ -116,7 +123,7 @@ def _load(path: Path) -> tuple[BinaryIO, Index, JournalDamaged | None]:
         before = _state(file)
         index = Index()
         try:
-            index.read_from(file, path)
+            index.read_from(file, path, partial(_tell, told, before[0]))
         except JournalDamaged as damage:
             # The owner cuts off what it could not write, perhaps while this was reading there.
             if attempt < _READS and _state(file) != before:
@@ -125,6 +132,10 @@ def _load(path: Path) -> tuple[BinaryIO, Index, JournalDamaged | None]:
             return file, index, damage
         return file, index, None
     raise AssertionError("the last read returns")
+
+
+def _tell(told: Told, size: int, read: int) -> None:
+    told(read, size)
 
 
 def _state(file: BinaryIO) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Jobs of kinds that a worker does not know: left to the others for a while, and said in its log."""
+"""Jobs of kinds that a worker does not know: left to others for a while, and said in its log."""
 
 import logging
 import time

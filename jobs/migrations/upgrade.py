@@ -1,5 +1,7 @@
 """The way to the newest schema, on a connection whose transaction the caller holds."""
 
+import itertools
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -13,18 +15,35 @@ from sqlalchemy import Connection, text
 _LOCK = text("SELECT pg_advisory_xact_lock(5067, 1)")
 
 
-def upgrade(connection: Connection) -> None:
-    """Runs what is missing; a second one at the same time waits and then finds nothing to do."""
+Told = Callable[[int, int], None]
+"""Is told how much is done, and of how much."""
+
+
+def upgrade(connection: Connection, told: Told) -> None:
+    """Runs what is missing; a second one at the same time waits and then finds nothing to do.
+
+    `told` is called after each migration.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(_LOCK)
     config = _config()
     config.attributes["connection"] = connection
+    missing, done = _missing(connection), itertools.count(1)
+    config.attributes["on_version_apply"] = lambda **_: told(next(done), missing)
     command.upgrade(config, "head")
 
 
 def is_current(connection: Connection) -> bool:
     """Whether the schema is exactly the newest one."""
     return frozenset(MigrationContext.configure(connection).get_current_heads()) == _newest()
+
+
+def _missing(connection: Connection) -> int:
+    script = ScriptDirectory.from_config(_config())
+    current = MigrationContext.configure(connection).get_current_heads()
+    every = {one.revision for one in script.walk_revisions()}
+    there = script.iterate_revisions(current, "base") if current else ()
+    return len(every - {one.revision for one in there})
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from relay.commands.progress import progress_of
 from relay.commands.showing import JSON, emit, note, table
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def verify(directory: Directory = None, json: JSON = False) -> None:
     """Read every record: exit status 0 when all is whole, 1 with the offset of the damage."""
     from jobs import journal
 
-    reports = [journal.verify(place) for place in _asked(directory)]
+    places = _asked(directory)
+    with progress_of("reading") as told:
+        reports = [journal.verify(place, told) for place in places]
     whole = all(report.whole for report in reports)
     if json:
         found = [
@@ -145,4 +148,5 @@ async def _replay(places: list[Path]) -> "Replayed":
     from relay.commands.opening import open_operator
 
     async with open_operator() as services:
-        return await replay.replay_journals(services, places)
+        with progress_of("replaying") as told:
+            return await replay.replay_journals(services, places, told)

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from relay.commands.progress import progress_of
+
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
 
@@ -66,8 +68,8 @@ def migrate() -> None:
     from jobs.settings import Settings, read_settings
     from relay.commands.opening import refusals_told
 
-    with refusals_told():
-        asyncio.run(migrate_database(read_settings(Settings).relay_database_url))
+    with refusals_told(), progress_of("migrating") as told:
+        asyncio.run(migrate_database(read_settings(Settings).relay_database_url, told))
 
 
 def demo_model(host: Host = "127.0.0.1", port: Port = 8100) -> None:

@@ -1,6 +1,6 @@
 """Replays journals that no worker holds, as a worker does at its start: fenced, then announced."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from jobs.errors import Unavailable
 from jobs.finish import journalled_outcome
 from jobs.journal import Journal, JournalDamaged, JournalLocked, JournalRecord, replay
 from jobs.store.commits import commit
+from relay.commands.progress import Told
 from relay.services import Services
 
 
@@ -22,11 +23,15 @@ class Replayed:
     problems: tuple[str, ...]
 
 
-async def replay_journals(services: Services, places: Iterable[Path]) -> Replayed:
-    """Replays each of these journals in turn; the first that the database is away for ends it."""
+async def replay_journals(services: Services, places: Iterable[Path], told: Told) -> Replayed:
+    """Replays each of these journals in turn; the first that the database is away for ends it.
+
+    `told` hears how many records were tried, and of how many in the journals opened so far.
+    """
     settings = services.settings.jobs
     replayed = refused = left = 0
     problems: list[str] = []
+    committing = _Committing(services, told)
     for place in places:
         with ExitStack() as stack:
             try:
@@ -34,7 +39,8 @@ async def replay_journals(services: Services, places: Iterable[Path]) -> Replaye
             except (JournalLocked, JournalDamaged) as error:
                 problems.append(str(error))
                 continue
-            report = await replay(journal, _committing(services), stop_on=(Unavailable,))
+            committing.total += journal.stats()["pending"]
+            report = await replay(journal, committing.apply, stop_on=(Unavailable,))
         replayed += report.replayed
         refused += report.refused
         left += report.left
@@ -45,8 +51,25 @@ async def replay_journals(services: Services, places: Iterable[Path]) -> Replaye
     return Replayed(replayed, refused, left, tuple(problems))
 
 
-def _committing(services: Services) -> Callable[[JournalRecord], Awaitable[bool]]:
-    async def apply(record: JournalRecord) -> bool:
+@dataclass(slots=True)
+class _Committing:
+    """Commits one record after the other, and tells how far that is."""
+
+    services: Services
+    told: Told
+    tried: int = 0
+    total: int = 0
+
+    async def apply(self, record: JournalRecord) -> bool:
+        """Whether the fence took it; raises what the commit does."""
+        try:
+            return await self._commit(record)
+        finally:
+            self.tried += 1
+            self.told(self.tried, self.total)
+
+    async def _commit(self, record: JournalRecord) -> bool:
+        services = self.services
         committed = await commit(
             services.db,
             record.generation_id,
@@ -62,5 +85,3 @@ def _committing(services: Services) -> Callable[[JournalRecord], Awaitable[bool]
         if committed.promoted is not None:
             await services.queue.enqueue(committed.promoted, 0)
         return True
-
-    return apply

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -153,9 +154,11 @@ def test_a_reader_beside_an_owner_who_cuts_a_torn_record_off_reads_again(
     file.write_bytes(good[:-9] + good)
     read_from, seen = Index.read_from, []
 
-    def read_while_the_owner_mends(index: Index, source: BinaryIO, path: Path) -> None:
+    def read_while_the_owner_mends(
+        index: Index, source: BinaryIO, path: Path, told: Callable[[int], None]
+    ) -> None:
         try:
-            read_from(index, source, path)
+            read_from(index, source, path, told)
         except JournalDamaged as damage:
             seen.append(damage)
             file.write_bytes(good)
