@@ -224,13 +224,13 @@ async def test_one_that_can_not_be_ended_is_left_alone_for_a_while_and_then_ends
 ) -> None:
     first, second = await abandoned(work, "t1 t2"), await abandoned(work, "t3")
     rescuer = work.rescuer(relay_max_attempts=1)
-    await work.sql("ALTER TABLE turns RENAME TO turns_away")
+    await work.sql("ALTER TABLE turns RENAME COLUMN partial TO partial_away")
     await judge(rescuer, clock)
     for _ in range(5):
         await rescuer.round()
     # Each try costs an attempt, and tells its readers of it.
     assert [await row_of(work, one) for one in (first, second)] == [("running", 2)] * 2
-    await work.sql("ALTER TABLE turns_away RENAME TO turns")
+    await work.sql("ALTER TABLE turns RENAME COLUMN partial_away TO partial")
     for _ in range(int(END_AGAIN_SECONDS / LEASE * 3) + 1):
         await rescuer.round()
         clock.now += LEASE / 3
