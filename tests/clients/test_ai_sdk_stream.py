@@ -4,14 +4,25 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
 from jobs import keys
+from jobs.cursor import Cursor
+from jobs.events import Ended, FileDelta, LoggedData, Notice, Reset, Status, Token
+from jobs.generation import FileChange, Generation, Kind, Output, State
+from relay.protocols.ai_sdk.chunks import Chunks
 from tests.clients.place import Place
 from tests.clients.told import DICTATED
 from tests.relay.conftest import OpenRelay
 from tests.relay.raw_reader import ask
+
+RUNNING = Generation(
+    id="gen_1", kind=Kind.CHAT, state=State.RUNNING, attempt=1, model="m", conversation_id="con_1",
+    persona_id=None, input="hi", output=None, usage=None, error=None, created_at="", started_at="",
+    finished_at=None, expires_at="", events_url="",
+)  # fmt: skip
 
 
 def asking(said: str, model: str = "demo-fast-echo", **more: Any) -> dict[str, Any]:
@@ -124,6 +135,47 @@ async def test_an_edit_after_an_answer_that_is_not_the_chats_is_a_new_message(
     assert chunks(answer.text)[-1]["type"] == "finish"
     [*_, newest] = await place.work.requests()
     assert [one["content"] for one in newest["messages"]][1:] == ["one", "one", "two"]
+
+
+def told(*data: LoggedData) -> list[dict[str, Any]]:
+    """The chunks after the opening ones, without [DONE]."""
+    projection = Chunks(RUNNING)
+    found = b"".join(projection.tell(Cursor(1, 1, 0), one) for one in data).decode()
+    lines = [one.removeprefix("data: ") for one in found.split("\n\n")[:-1]]
+    return [json.loads(one) for one in lines if one != "[DONE]"][2:]
+
+
+def test_only_what_was_said_is_taken_back() -> None:
+    reset = Reset("handed_over", 2)
+    assert told(reset, Status(State.RUNNING, 2)) == []
+    for said in (Token("a"), FileDelta("a.md", 0, "a"), Notice("code", "message")):
+        kinds = [one["type"] for one in told(said, reset, reset, Token("b"))]
+        assert kinds.count("reset-step") == 1
+        assert kinds[-3:] == ["reset-step", "text-start", "text-delta"]
+
+
+def test_a_file_is_one_part_under_its_path_and_its_preview_is_none() -> None:
+    written = FileChange("a.md", "write", 3, "ab" * 32)
+    preview, *files = told(FileDelta("a.md", 0, "one"), written, written)
+    assert (preview["type"], preview["transient"]) == ("data-file-delta", True)
+    assert [(one["type"], one["id"]) for one in files] == [("data-file", "a.md")] * 2
+    assert "transient" not in files[0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("content_filter", "content-filter"),
+        (None, "other"),
+        ("odd", "other"),
+    ],
+)
+def test_why_the_model_stopped_is_told_in_the_sdks_words(reason: str | None, shown: str) -> None:
+    output = Output(1, reason, None, (), ())
+    ended = msgspec.structs.replace(RUNNING, state=State.COMPLETED, output=output)
+    assert told(Token("a"), Ended(ended))[-1]["finishReason"] == shown
 
 
 REFUSED = [

@@ -17,8 +17,9 @@ def wanted() -> dict[str, str]:
 def test_each_client_is_wanted_in_one_exact_version_which_the_lock_has() -> None:
     locked = json.loads((NPM / "package-lock.json").read_text())["packages"]
     for name, version in wanted().items():
-        assert re.fullmatch(r"\d+\.\d+\.\d+", version), name
-        assert locked[f"node_modules/{name}"]["version"] == version
+        exact = re.fullmatch(r"(?:npm:[a-z@/-]+@)?(\d+\.\d+\.\d+)", version)
+        assert exact, name
+        assert locked[f"node_modules/{name}"]["version"] == exact[1]
 
 
 def test_the_lock_has_a_digest_of_every_package_and_no_address() -> None:
@@ -54,3 +55,10 @@ def test_the_docs_table_names_the_versions_that_are_tried() -> None:
     )
     assert len(rows) > 2
     assert {name: wanted()[name] for name, _ in rows} == dict(rows)
+
+
+def test_the_docs_name_the_former_versions_that_are_tried() -> None:
+    former = [version.removeprefix("npm:") for version in wanted().values() if ":" in version]
+    docs = (ROOT / "docs/protocol.md").read_text()
+    assert len(former) == 2
+    assert [one for one in former if f"`{one}`" not in docs] == []

@@ -22,6 +22,7 @@ class Chunks:
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
         self._begun = False
+        self._said = False
         self._texts = 0
         self._in_text = False
         self._parts = 0
@@ -29,7 +30,9 @@ class Chunks:
     def tell(self, cursor: Cursor, data: LoggedData) -> bytes:
         """The chunks that this event is."""
         opening = b"" if self._begun else self._start()
-        return opening + self._chunks(data)
+        told = self._chunks(data)
+        self._said = not isinstance(data, Reset) and (self._said or bool(told))
+        return opening + told
 
     def _start(self) -> bytes:
         self._begun = True
@@ -85,7 +88,8 @@ class Chunks:
     def _reset(self) -> bytes:
         # Takes back every part since `start-step`: what follows replaces it.
         self._in_text, self._texts, self._parts = False, 0, 0
-        return _chunk("reset-step")
+        # Told only where there is something: version 6 of the AI SDK does not know this chunk.
+        return _chunk("reset-step") if self._said else b""
 
     def _end(self, generation: Generation) -> bytes:
         closing = self._close_text()

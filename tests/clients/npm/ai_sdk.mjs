@@ -2,27 +2,29 @@
 
 import { Chat } from "@ai-sdk/react";
 import { DefaultChatTransport } from "ai";
+import { DefaultChatTransport as DefaultChatTransport6 } from "ai-6";
+import { Chat as Chat6 } from "ai-sdk-react-6";
 
 import { answer, wanted } from "./harness.mjs";
 
+const VERSIONS = { 6: [Chat6, DefaultChatTransport6], 7: [Chat, DefaultChatTransport] };
+
 /** One tab: a chat, and what a person or a page does with it. */
 class Tab {
-  constructor({ api, id, body }) {
+  constructor({ api, id, body, version = 7 }) {
+    const [OfVersion, Transport] = VERSIONS[version];
     this.api = api;
     this.id = id;
-    this.transport = new DefaultChatTransport({ api, body });
+    const transport = new Transport({ api, body });
+    const onData = (part) => this.transient.push(part);
+    this.chatOf = (messages) => new OfVersion({ id, messages, transport, onData });
     this.open([]);
   }
 
   /** Opens the page anew, with these messages in it. */
   open(messages) {
     this.transient = [];
-    this.chat = new Chat({
-      id: this.id,
-      messages,
-      transport: this.transport,
-      onData: (part) => this.transient.push(part),
-    });
+    this.chat = this.chatOf(messages);
   }
 
   send = ({ text }) => this.chat.sendMessage({ text });

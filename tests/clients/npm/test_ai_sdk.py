@@ -26,8 +26,9 @@ def tab(
     place: Place, ident: str, model: str, *steps: dict[str, Any], **more: Any
 ) -> dict[str, Any]:
     """A tab on this chat; `path` is a plan's, all else goes into the transport's body."""
-    api = f"{place.url}{more.pop('path', '')}/ai/chat"
-    return {"api": api, "id": ident, "body": {"model": model, **more}, "steps": list(steps)}
+    api, version = f"{place.url}{more.pop('path', '')}/ai/chat", more.pop("version", 7)
+    body = {"model": model, **more}
+    return {"api": api, "id": ident, "version": version, "body": body, "steps": list(steps)}
 
 
 def send(text: str = SAID) -> dict[str, Any]:
@@ -236,3 +237,35 @@ async def test_a_second_attempt_takes_back_what_the_first_one_said(
     assert shown["status"] == "ready"
     assert text_in(answered) == SAID == await place.committed(answered["id"])
     assert (await place.ended(answered["id"]))["attempt"] == 2
+
+
+async def test_the_former_version_does_the_same_but_for_a_second_attempt(
+    place: Place, node: Path
+) -> None:
+    first = await place.work.hire(grace=0)
+    edit = {"act": "edit", "at": 0, "text": "two"}
+    stop = {"act": "stop", "text": SAID, "characters": 5}
+    cut, lost = place.plan(Cut(9, inside=True)), place.plan(Cut(99))
+    model = "demo-echo-pace-20"
+    shown = await chat(
+        node,
+        tab(place, "a", "demo-fast-echo", send("one"), edit, {"act": "regenerate"}, version=6),
+        tab(place, "b", model, stop, version=6),
+        tab(place, "c", model, send(), RESUME, path=cut.path, version=6),
+    )
+    assert [answers(one)[-1]["parts"][-1]["text"] for one in shown[0]] == ["one", "two", "two"]
+    assert [len(one["messages"]) for one in shown[0]] == [2, 2, 2]
+    assert shown[1][0]["status"] == "ready"
+    assert text_in(answers(shown[1][0])[0]) == await place.committed(answers(shown[1][0])[0]["id"])
+    assert [one["status"] for one in shown[2]] == ["error", "ready"]
+    assert text_in(answers(shown[2][1])[0]) == SAID
+    chatting = asyncio.create_task(
+        chat(node, tab(place, "d", model, send(), RESUME, path=lost.path, version=6))
+    )
+    await eventually(lambda: lost.passed > 8, within=20)
+    await first.dismiss()
+    await place.work.hire()
+    [[began_anew, resumed]] = await chatting
+    # It does not know that what it has can be taken back.
+    assert (began_anew["status"], resumed["status"]) == ("error", "ready")
+    assert [text_in(one) for one in answers(resumed)] == [SAID]
