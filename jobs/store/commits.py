@@ -187,10 +187,12 @@ async def commit(
             return None
         return Committed(generation_of(row, row.answer), promoted, row.owner)
 
+    # An application's code may wait for what SQLite's thread can't be made to wait for.
+    write = db.write if kinds.custom else db.write_at_once
     pauses = iter(_PAUSES_SECONDS)
     while True:
         try:
-            return await db.write_at_once(end)
+            return await write(end)
         except CommitUnknown:
             unknown = True
         except Unavailable:
