@@ -26,6 +26,7 @@ from relay.counts import RelayCounts
 from relay.figures import FiguresReader
 from relay.hub import Hub
 from relay.pulse import open_pulse
+from relay.recent_admins import RecentAdmins
 from relay.settings import RelaySettings
 from relay.sources import Sources
 from relay.stream_slots import StreamSlots
@@ -49,6 +50,7 @@ class Services:
     slots: StreamSlots
     counts: RelayCounts
     figures: FiguresReader
+    admins: RecentAdmins
     traces: Traces
     kinds: Kinds
 
@@ -119,6 +121,7 @@ async def connect(
             slots=StreamSlots(settings.relay_owner_streams),
             counts=RelayCounts(Measures(kinds)),
             figures=figures,
+            admins=RecentAdmins(),
             traces=traces,
             kinds=kinds,
         )

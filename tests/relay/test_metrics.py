@@ -1,13 +1,16 @@
 """What a relay tells Prometheus is what happened, and only an admin is told."""
 
+import msgspec
 import pytest
 
-from jobs.errors import CascadeTooDeep
+from jobs.errors import CascadeTooDeep, Unavailable
 from jobs.generation import Kind
 from jobs.store.breaker_notes import Place, Rule, note_failure
 from jobs.store.intake import NewGeneration
+from jobs.store.tokens import TokenRow, revoke_token
 from jobs.store.workers import register_worker
 from relay.accepting import accept_generation
+from relay.recent_admins import MOST, RecentAdmins
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import EdgeRelay
 from tests.services import eventually, free_port
@@ -122,3 +125,45 @@ async def test_without_the_database_the_relays_own_figures_are_told(
     assert told.value("relay_database_up") == 0
     assert told.value("relay_redis_up") == 1
     assert not told.has("relay_workers")
+
+
+async def test_while_the_database_is_away_an_admin_that_it_knew_is_told_the_figures(
+    guarded: EdgeRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, stranger = await guarded.bearer("admin"), await guarded.bearer("admin")
+    revoked, reader = await guarded.bearer("admin"), await guarded.bearer("read")
+    for headers in (admin, revoked):
+        await scraped(guarded, **headers)
+    await revoke_token(guarded.services.db, revoked["Authorization"][7:19])
+    assert (await guarded.client.get("/metrics", headers=revoked)).status_code == 401
+    assert (await guarded.client.get("/v1/generations", headers=reader)).status_code == 200
+
+    async def away(*_: object) -> None:
+        raise Unavailable("the database")
+
+    monkeypatch.setattr("relay.auth.authenticate", away)
+    await scraped(guarded, **admin)
+    for headers in (stranger, revoked, reader):
+        assert (await guarded.client.get("/metrics", headers=headers)).status_code == 503
+    # It opens figures alone.
+    assert (await guarded.client.get("/v1/generations", headers=admin)).status_code == 503
+
+
+def test_a_recent_admin_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = RecentAdmins()
+    lasting = TokenRow(
+        prefix="prt_00000000", name="x", owner="ann", scopes=("admin",), expires_at=None,
+        created_at="2026-01-01T00:00:00.000Z", last_used_at=None, revoked_at=None,
+    )  # fmt: skip
+    known.note("lasting", lasting)
+    known.note("over", msgspec.structs.replace(lasting, expires_at="2026-01-02T00:00:00.000Z"))
+    known.note("lesser", msgspec.structs.replace(lasting, scopes=("read",)))
+    found = {token for token in ("lasting", "over", "lesser", "other") if known.recall(token)}
+    assert found == {"lasting"}
+    with monkeypatch.context() as hurried:
+        hurried.setattr("relay.recent_admins.KEPT_SECONDS", -1.0)
+        assert known.recall("lasting") is None
+    for number in range(MOST + 1):
+        known.note(str(number), lasting)
+    assert known.recall("0") is None
+    assert known.recall(str(MOST)) is not None
