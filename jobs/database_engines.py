@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs import sqlite_driver
-from jobs.postgres_tls import checked_tls, split_tls
+from jobs.postgres_words import checked_words, split_words
 from jobs.settings import InvalidSetting
 
 CONNECT_SECONDS = 5
@@ -25,6 +25,8 @@ BUSY_SECONDS = 5
 IDLE_SECONDS = 1
 BEGIN_TO_READ = "BEGIN"
 BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
+POSTGRES_CONNECTIONS = 20
+"""What a process opens at most; its server's `max_connections` is for all of them."""
 
 
 def database_url(url: str) -> URL:
@@ -37,9 +39,11 @@ def database_url(url: str) -> URL:
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise InvalidSetting("RELAY_DATABASE_URL", "SQLite needs a file")
+        if parsed.query:
+            raise InvalidSetting("RELAY_DATABASE_URL", "SQLite takes nothing behind a `?`")
         return parsed.set(drivername="sqlite+aiosqlite")
     if backend == "postgresql":
-        return checked_tls(parsed.set(drivername="postgresql+asyncpg"))
+        return checked_words(parsed.set(drivername="postgresql+asyncpg"))
     raise InvalidSetting("RELAY_DATABASE_URL", "must be sqlite+aiosqlite or postgresql+asyncpg")
 
 
@@ -107,14 +111,14 @@ def _begin_sqlite(connection: Any) -> None:
 
 def postgresql_engine(url: URL) -> AsyncEngine:
     """One engine for all; a connection that has lain idle is tried before it is used."""
-    address, tls = split_tls(url)
+    address, words = split_words(url)
     engine = create_async_engine(
         address,
         pool_size=5,
-        max_overflow=15,
+        max_overflow=POSTGRES_CONNECTIONS - 5,
         pool_timeout=STATEMENT_SECONDS,
         pool_recycle=1800,
-        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS, **tls},
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS, **words},
         **_COMMON,
     )
     event.listen(engine.sync_engine, "checkin", _note_use)

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, parse_url
+from redis.exceptions import RedisError
 
 # Bounded above too: infinity is a number for a parser, and none for a timer or for Redis.
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
@@ -66,17 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     relay_log_format: Literal["logfmt", "json"] = "logfmt"
 
     def __post_init__(self) -> None:
-        try:
-            redis = urlsplit(self.relay_redis_url)
-            named = redis.scheme in ("redis", "rediss") and redis.hostname and redis.port != 0
-            parse_url(self.relay_redis_url)
-        except ValueError:
-            named = False
-        if not named:
-            # Not what the parser says: that may quote a part of a password.
-            raise InvalidSetting(
-                "RELAY_REDIS_URL", "is not an address like redis://127.0.0.1:6379/0 or rediss://…"
-            )
+        _check_redis(self.relay_redis_url)
         address = self.relay_metrics_address
         if address and not (
             _ADDRESS.fullmatch(address) and int(address.rpartition(":")[2]) < 65536
@@ -106,16 +97,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         return [part.strip() for part in self.relay_models.split(",")]
 
 
+def _check_redis(address: str) -> None:
+    """Raises InvalidSetting for what is no address, or says what the client does not know."""
+    options: dict[str, Any] = {}
+    try:
+        redis = urlsplit(address)
+        named = redis.scheme in ("redis", "rediss") and redis.hostname and redis.port != 0
+        # The parser takes a database that is no number for the first one.
+        numbered = re.fullmatch("/?|/[0-9]+", redis.path, re.ASCII)
+        options.update(parse_url(address))
+    except ValueError:
+        named = numbered = None
+    if not named or not numbered:
+        # Not what the parser says: that may quote a part of a password.
+        raise InvalidSetting(
+            "RELAY_REDIS_URL", "is not an address like redis://127.0.0.1:6379/0 or rediss://…"
+        )
+    kind = options.pop("connection_class", Connection)
+    # What a pool is told and a connection is not.
+    of_pool = {"max_connections", "timeout"}
+    try:
+        # It connects at its first use.
+        kind(**{name: value for name, value in options.items() if name not in of_pool})
+    except (TypeError, ValueError, RedisError):
+        raise InvalidSetting(
+            "RELAY_REDIS_URL", "says something behind its `?` that is not known here"
+        ) from None
+
+
 def _shown(name: str, value: Any) -> Any:
     """The value without what must not be shown: a key, or what logs in to an address."""
     if value is None or not name.endswith(("_url", "_key")):
         return value
+    return "***" if name.endswith("_key") else shown_address(value)
+
+
+def shown_address(address: str) -> str:
+    """The address without what logs in to it, or anything behind its `?`."""
     try:
-        url = urlsplit(value)
+        url = urlsplit(address)
         port = "" if url.port is None else f":{url.port}"
     except ValueError:
         return "***"
-    if name.endswith("_key") or not url.scheme:
+    if not url.scheme:
         return "***"
     login = "***@" if "@" in url.netloc else ""
     query = "?***" if url.query else ""

@@ -24,6 +24,7 @@ from jobs.journal import (
     replay,
 )
 from jobs.outage import Outage
+from jobs.settings import InvalidSetting
 from jobs.store.commits import commit
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ AGAIN_SECONDS = 1.0
 def open_own_journal(directory: Path, fsync: Fsync) -> Iterator[Journal]:
     """The first journal of this directory that nobody holds, for as long as the block runs.
 
-    Raises JournalDamaged with the offset, OSError.
+    Raises JournalDamaged with the offset; InvalidSetting where the directory can't be used.
     """
     with ExitStack() as stack:
         for place in _places(directory):
@@ -43,6 +44,9 @@ def open_own_journal(directory: Path, fsync: Fsync) -> Iterator[Journal]:
                 journal = stack.enter_context(Journal.open(place, fsync))
             except JournalLocked:
                 continue
+            except OSError as error:
+                reason = f"can't be used: {error.strerror or error}"
+                raise InvalidSetting("RELAY_JOURNAL_DIR", reason) from error
             yield journal
             return
 

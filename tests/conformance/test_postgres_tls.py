@@ -15,6 +15,7 @@ from tests.services import PostgresServer
 
 ENCRYPTED = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 CLOCK = text("SELECT 1")
+NAME = text("SELECT current_setting('application_name')")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,11 @@ async def test_a_server_that_nobody_known_vouches_for_is_not_trusted(
     assert "certificate" in str(refused.value.__cause__)
 
 
+async def test_an_application_may_have_a_name(server: PostgresServer) -> None:
+    async with Database.open(f"{server.url()}&application_name=ours") as database:
+        assert (await database.fetch(NAME))[0][0] == "ours"
+
+
 @pytest.mark.parametrize(
     ("query", "word"),
     [
@@ -71,6 +77,8 @@ async def test_a_server_that_nobody_known_vouches_for_is_not_trusted(
         ("sslmode=verify-full&sslrootcert=/nowhere/ca.pem", "sslrootcert"),
         ("sslmode=verify-full", "sslrootcert"),
         ("sslmode=require&sslcert=/nowhere/me.pem", "sslcert"),
+        ("sslmode=require&channel_binding=require", "channel_binding"),
+        ("command_timeout=soon", "command_timeout"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_at_the_start(

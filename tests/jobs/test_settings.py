@@ -86,6 +86,9 @@ def test_an_empty_variable_counts_as_unset_and_a_foreign_one_is_not_read() -> No
         ("RELAY_REDIS_URL", "redis://h:port/0"),
         ("RELAY_REDIS_URL", "redis://h:99999/0"),
         ("RELAY_REDIS_URL", "redis://h/0?socket_timeout=soon"),
+        ("RELAY_REDIS_URL", "redis://h/0?nothing=1"),
+        ("RELAY_REDIS_URL", "rediss://h/0?ssl_cert_reqs=sometimes"),
+        ("RELAY_REDIS_URL", "redis://h/cache"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line_that_names_the_variable(

@@ -1,4 +1,4 @@
-"""The TLS of a PostgreSQL address, in libpq's words: taken out of it, checked, given to the driver.
+"""What stands behind the `?` of a PostgreSQL address, in libpq's words: checked, told the driver.
 
 SQLAlchemy would hand each of them to the driver as an argument that it does not have.
 """
@@ -14,19 +14,31 @@ from jobs.settings import InvalidSetting
 
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-_WORDS = frozenset(
-    {"sslmode", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version", *_FILES}
+_OF_THE_DRIVER = frozenset(
+    {
+        *("sslmode", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version"),
+        *_FILES,
+        *("application_name", "target_session_attrs"),
+    }
+)
+"""The driver reads these in an address alone."""
+_OF_SQLALCHEMY = frozenset(
+    {"host", "port", "user", "password", "passfile", "prepared_statement_cache_size"}
 )
 
 
-def checked_tls(url: URL) -> URL:
+def checked_words(url: URL) -> URL:
     """The address with its mode under libpq's name; SQLAlchemy's own word for it is `ssl`.
 
-    Raises InvalidSetting for a mode that there is not, and for a file that is not there.
+    Raises InvalidSetting for a word or a mode that there is not, and for a file that is not there.
     """
     query = dict(url.query)
     if "ssl" in query:
         query.setdefault("sslmode", query.pop("ssl"))
+    if unknown := sorted(query.keys() - _OF_THE_DRIVER - _OF_SQLALCHEMY):
+        raise InvalidSetting(
+            "RELAY_DATABASE_URL", f"{unknown[0]!r} is not known here: leave it out"
+        )
     mode = str(query.get("sslmode", MODES[0]))
     if mode not in MODES:
         raise InvalidSetting("RELAY_DATABASE_URL", f"sslmode is one of {', '.join(MODES)}")
@@ -45,10 +57,9 @@ def _has_authority(query: Mapping[str, object]) -> bool:
     return bool(named) or (Path.home() / ".postgresql/root.crt").is_file()
 
 
-def split_tls(url: URL) -> tuple[URL, Mapping[str, str]]:
-    """The address without its TLS, and what the driver is to be given for it."""
-    tls = {name: value for name, value in url.query.items() if name in _WORDS}
-    if not tls:
+def split_words(url: URL) -> tuple[URL, Mapping[str, str]]:
+    """The address without what the driver reads in one alone, and what it is given for that."""
+    words = {name: value for name, value in url.query.items() if name in _OF_THE_DRIVER}
+    if not words:
         return url, {}
-    # The driver reads these words in an address alone; all else it is told as before.
-    return url.difference_update_query(tls), {"dsn": f"postgresql://?{urlencode(tls)}"}
+    return url.difference_update_query(words), {"dsn": f"postgresql://?{urlencode(words)}"}
