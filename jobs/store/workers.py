@@ -58,6 +58,8 @@ _ALIVE: Select[int] = (
     .limit(1)
 )
 
+_SILENCES = select((now_ms() - workers.c.heartbeat_at).label("silent_ms"))
+
 
 def holds_lease() -> ColumnElement[bool]:
     """Whether a row's worker was heard of within the parameter `lease_ms`."""
@@ -130,6 +132,11 @@ async def forget_workers(db: Database, silent_seconds: float = DAY_SECONDS) -> i
         return (await connection.execute(_FORGET, silence)).rowcount
 
     return await db.write(forget)
+
+
+async def worker_silences(db: Database) -> tuple[float, ...]:
+    """For each worker that did not take its leave, the seconds since it was heard of."""
+    return tuple(row.silent_ms / 1000 for row in await db.fetch(_SILENCES))
 
 
 async def any_worker_alive(db: Database, lease_seconds: float) -> bool:

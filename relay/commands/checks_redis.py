@@ -37,6 +37,7 @@ async def check_redis(url: str) -> list[Finding]:
         ]
     return [
         _version(info),
+        *_role(info),
         _persistence(info, snapshots),
         _eviction(info),
         *_memory(info),
@@ -61,6 +62,13 @@ def _version(info: dict[str, Any]) -> Finding:
     if numbers < OLDEST:
         return problem("redis", f"{name} is too old", "run Redis 6.2 or newer, or Valkey")
     return ok("redis", f"{name} answers")
+
+
+def _role(info: dict[str, Any]) -> list[Finding]:
+    if info.get("role") != "slave" or not info.get("slave_read_only"):
+        return []
+    found = "it is a replica, which takes no writes"
+    return [problem("redis role", found, "set RELAY_REDIS_URL to its primary")]
 
 
 def _persistence(info: dict[str, Any], snapshots: str | None) -> Finding:

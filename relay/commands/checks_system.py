@@ -16,15 +16,16 @@ from jobs.database import now_ms, schema_is_current
 from jobs.errors import Unavailable
 from jobs.journal import verify
 from jobs.kinds_setting import load_kinds
-from jobs.settings import InvalidSetting, Settings
+from jobs.settings import InvalidSetting, Settings, shown_address
 from jobs.store.leftovers import find_untaken_kinds
-from jobs.store.workers import any_worker_alive
+from jobs.store.workers import worker_silences
 from relay.commands.checks import Finding, clock, ok, problem, warning
 from relay.commands.opening import DatabaseRefused, NoDatabase, open_database
 from relay.settings import read_relay_settings
 
 OPENAI_URL = "https://api.openai.com/v1"
 ANSWER_SECONDS = 5.0
+SECRET_BYTES = 32
 UNTAKEN_SECONDS = 15.0
 """A worker with a free place takes what it knows long before."""
 _MOST_BYTES = 4 * 1024 * 1024
@@ -33,9 +34,13 @@ _MOST_BYTES = 4 * 1024 * 1024
 def check_settings() -> Finding:
     """Whether a relay could start with this environment; a worker needs less."""
     try:
-        read_relay_settings()
+        settings = read_relay_settings()
     except InvalidSetting as error:
         return warning("settings", str(error), "set it where `persona-relay serve` runs")
+    secret = settings.relay_secret
+    if settings.relay_auth == "token" and secret and len(secret.encode()) < SECRET_BYTES:
+        found = f"RELAY_SECRET is shorter than {SECRET_BYTES} bytes: tickets may be forged"
+        return warning("settings", found, "set that of `openssl rand -hex 32` for all relays")
     return ok("settings", "a relay can start with them")
 
 
@@ -47,7 +52,7 @@ async def check_database(settings: Settings) -> list[Finding]:
             rows = await database.fetch(select(now_ms()))
             middle = (before + time.time()) / 2
             current = await schema_is_current(database)
-            alive = current and await any_worker_alive(database, settings.relay_lease_seconds)
+            silences = await worker_silences(database) if current else ()
             untaken = await find_untaken_kinds(database, UNTAKEN_SECONDS) if current else {}
     except Unavailable as error:
         return [problem("database", str(error), "start it, or set RELAY_DATABASE_URL")]
@@ -59,15 +64,28 @@ async def check_database(settings: Settings) -> list[Finding]:
     report = [ok("database", f"{database.dialect} answers")]
     if current:
         report.append(ok("schema", "is this version's"))
-        report.append(
-            ok("worker", "at least one is alive")
-            if alive
-            else problem("worker", "none is alive: nothing runs", "run `persona-relay worker`")
-        )
-        report += [_untaken(*one) for one in untaken.items() if alive]
+        workers = _workers(silences, settings.relay_lease_seconds)
+        report.append(workers)
+        if workers.verdict != "problem":
+            report += [_untaken(*one) for one in untaken.items()]
     else:
         report.append(problem("schema", "is not this version's", "run `persona-relay migrate`"))
     return [*report, clock("database clock", rows[0][0] / 1000 - middle)]
+
+
+def _workers(silences: Iterable[float], lease_seconds: float) -> Finding:
+    known = sorted(silences)
+    dead = [one for one in known if one >= lease_seconds]
+    alive = len(known) - len(dead)
+    if not alive:
+        return problem("worker", "none is alive: nothing runs", "run `persona-relay worker`")
+    if dead:
+        return warning(
+            "worker",
+            f"{alive} alive; {len(dead)} ended without a word, the last {dead[0]:.0f} s ago",
+            "see why (SIGKILL, memory), and that another runs in its place",
+        )
+    return ok("worker", f"{alive} alive")
 
 
 def _untaken(kind: str, count: int) -> Finding:
@@ -101,41 +119,48 @@ async def check_model(settings: Settings) -> list[Finding]:
 def _ask_for_models(settings: Settings) -> Finding:
     check = "model endpoint"
     base = (settings.openai_base_url or OPENAI_URL).rstrip("/")
+    shown = shown_address(base)
+    try:
+        address = urlsplit(base)
+    except ValueError:
+        address = urlsplit("")
+    if address.scheme not in ("http", "https") or not address.hostname:
+        return problem(check, "it has no http:// or https:// address", "see OPENAI_BASE_URL")
     request = Request(f"{base}/models", headers={"User-Agent": "persona-relay"})
     if settings.openai_api_key:
         request.add_header("Authorization", f"Bearer {settings.openai_api_key}")
     # A proxy of the environment can't reach this machine's own endpoint.
-    local = urlsplit(base).hostname in ("127.0.0.1", "localhost", "::1")
+    local = address.hostname in ("127.0.0.1", "localhost", "::1")
     opener = build_opener(ProxyHandler({})) if local else build_opener()
     try:
         with opener.open(request, timeout=ANSWER_SECONDS) as answer:
             body = answer.read(_MOST_BYTES)
     except HTTPError as error:
-        return _refusal(check, base, error.code)
+        return _refusal(check, shown, error.code)
     except (URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        return problem(check, f"{base} is not reachable: {reason}", "see OPENAI_BASE_URL")
+        return problem(check, f"{shown} is not reachable: {reason}", "see OPENAI_BASE_URL")
     names = _names(body)
     model = settings.relay_model
     if model and names is not None and model not in names:
         return warning(
-            check, f"{base} answers, but does not list {model}", "see that RELAY_MODEL is right"
+            check, f"{shown} answers, but does not list {model}", "see that RELAY_MODEL is right"
         )
-    return ok(check, f"{base} answers")
+    return ok(check, f"{shown} answers")
 
 
-def _refusal(check: str, base: str, status: int) -> Finding:
+def _refusal(check: str, shown: str, status: int) -> Finding:
     if status in (401, 403):
         return problem(
-            check, f"{base} is reachable, but refuses the key ({status})", "see OPENAI_API_KEY"
+            check, f"{shown} is reachable, but refuses the key ({status})", "see OPENAI_API_KEY"
         )
     if status >= 500:
         return problem(
-            check, f"{base} is reachable, but answers {status}", "see what it says of itself"
+            check, f"{shown} is reachable, but answers {status}", "see what it says of itself"
         )
     return warning(
         check,
-        f"{base} is reachable, but has no list of models ({status})",
+        f"{shown} is reachable, but has no list of models ({status})",
         "see that OPENAI_BASE_URL ends in the API's root, such as /v1",
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -34,9 +35,13 @@ class SchemaUnfit(JobsError):
 
 
 class DatabaseRefused(JobsError):
-    """The database answered, and with a refusal, such as of a password."""
+    """The database answered, and with a refusal, such as of a password; or is not to be trusted."""
 
-    def __init__(self, error: SQLAlchemyError) -> None:
+    def __init__(self, error: Exception) -> None:
+        if isinstance(error, ssl.SSLError):
+            reason = getattr(error, "verify_message", None) or error.reason
+            super().__init__(f"the database's TLS is not to be trusted: {reason}")
+            return
         reason = error.orig if isinstance(error, DBAPIError) else error
         super().__init__(f"the database refuses: {reason}")
 
@@ -52,7 +57,10 @@ def refusals_told() -> Iterator[None]:
     except SQLAlchemyError as error:
         raise DatabaseRefused(error) from error
     except Unavailable as error:
-        if refuses(cause := error.__cause__) and isinstance(cause, SQLAlchemyError):
+        cause = error.__cause__
+        if isinstance(cause, ssl.SSLError):
+            raise DatabaseRefused(cause) from error
+        if refuses(cause) and isinstance(cause, SQLAlchemyError):
             raise DatabaseRefused(cause) from error
         raise
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -16,9 +17,10 @@ from relay.commands.checks import Finding
 from relay.commands.checks_redis import _version
 from tests.cli.conftest import Does, Terminal
 from tests.conformance.acts import Acts
+from tests.conftest import _postgres_binaries
 from tests.jobs.journal_samples import record, written
 from tests.jobs.sample_kinds import SETTING
-from tests.services import RedisServer
+from tests.services import PostgresServer, RedisServer
 
 StartRedis = Callable[..., RedisServer]
 
@@ -67,7 +69,7 @@ def test_a_healthy_system_has_nothing_but_ok(
     with endpoint() as (url, seen):
         terminal.set(
             RELAY_REDIS_URL=start_redis(persistence=True).url,
-            RELAY_SECRET="a secret",
+            RELAY_SECRET="a secret of thirty-two characters",
             RELAY_MODEL="m",
             OPENAI_BASE_URL=url,
             OPENAI_API_KEY="a-key",
@@ -127,6 +129,15 @@ def test_a_redis_that_is_set_wrong_is_named_with_what_to_do(
     assert advice in found["advice"]
 
 
+def test_a_replica_of_redis_is_a_problem(terminal: Terminal, start_redis: StartRedis) -> None:
+    primary = start_redis()
+    replica = start_redis(options=("--replicaof", f"127.0.0.1 {primary.port}"))
+    terminal.set(RELAY_REDIS_URL=replica.url)
+    found = examine(terminal)["redis role"]
+    assert found["verdict"] == "problem"
+    assert "primary" in found["advice"]
+
+
 def test_an_old_redis_is_a_problem_and_valkey_is_new_enough() -> None:
     assert _version({"redis_version": "6.0.16"}).verdict == "problem"
     assert _version({"redis_version": "6.2.0"}).verdict == "ok"
@@ -166,6 +177,17 @@ def test_the_database_and_its_workers_are_looked_at(terminal: Terminal, does: Do
     assert "persona-relay worker" in checks["worker"]["advice"]
 
 
+def test_a_dead_worker_is_found_among_live_ones(terminal: Terminal, does: Does[Any]) -> None:
+    async def one_of_two(acts: Acts) -> None:
+        await acts.worker("wrk_2")
+        await acts.silence("wrk_2", 60)
+
+    does(one_of_two)
+    found = examine(terminal)["worker"]
+    assert found["verdict"] == "warning"
+    assert found["found"].startswith("1 alive; 1 ended without a word, the last 6")
+
+
 def test_a_missing_or_empty_or_absent_database_is_a_problem(bare: Terminal) -> None:
     found = examine(bare)["database"]
     assert (found["verdict"], found["advice"]) == ("problem", "run `persona-relay migrate`")
@@ -181,6 +203,21 @@ def test_a_database_that_refuses_is_a_problem(bare: Terminal, postgres_url: str)
     found = examine(bare)["database"]
     assert found["verdict"] == "problem"
     assert "does not exist" in found["found"]
+
+
+def test_a_database_that_is_not_to_be_trusted_is_told_from_one_that_is_away(
+    bare: Terminal, tmp_path: Path
+) -> None:
+    server = PostgresServer(_postgres_binaries(), tls=True, password="hush")
+    try:
+        bare.set(RELAY_DATABASE_URL=server.url().replace("@localhost:", "@127.0.0.1:"))
+        found = examine(bare)["database"]
+        assert bare.run("tokens", "list").refused("TLS is not to be trusted", "127.0.0.1")
+    finally:
+        server.close()
+    assert found["verdict"] == "problem"
+    assert "not valid for '127.0.0.1'" in found["found"]
+    assert found["advice"] == "see RELAY_DATABASE_URL"
 
 
 @pytest.mark.parametrize(
@@ -212,6 +249,24 @@ def test_an_endpoint_that_is_away_or_not_set_is_a_problem(terminal: Terminal) ->
     checks = examine(terminal)
     assert "not reachable" in checks["model endpoint"]["found"]
     assert "model" not in checks
+
+
+@pytest.mark.parametrize("address", ["nowhere", "file:///etc/hosts", "http://", "http://[::1/v1"])
+def test_what_is_no_address_of_an_endpoint_is_a_problem_among_the_others(
+    address: str, terminal: Terminal
+) -> None:
+    terminal.set(OPENAI_BASE_URL=address)
+    checks = examine(terminal)
+    assert checks["database"]["verdict"] == "ok"
+    assert checks["model endpoint"]["verdict"] == "problem"
+    assert checks["model endpoint"]["advice"] == "see OPENAI_BASE_URL"
+
+
+def test_what_logs_in_to_the_endpoint_is_not_shown(terminal: Terminal) -> None:
+    terminal.set(OPENAI_BASE_URL="http://me:hush@127.0.0.1:1/v1?key=hush")
+    found = examine(terminal)["model endpoint"]["found"]
+    assert "hush" not in found
+    assert "127.0.0.1:1/v1" in found
 
 
 def test_the_journals_are_looked_at(terminal: Terminal) -> None:
@@ -251,3 +306,12 @@ def test_kinds_that_can_not_be_loaded_are_a_problem_and_what_nobody_takes_is_a_w
     untaken = examine(terminal)["kinds"]
     assert untaken["verdict"] == "warning"
     assert "2 of the kind 'keeping' wait for a worker that knows it" in untaken["found"]
+
+
+def test_a_secret_that_may_be_guessed_is_a_warning_and_not_shown(terminal: Terminal) -> None:
+    terminal.set(RELAY_SECRET="short-secret")
+    found = examine(terminal)["settings"]
+    assert found["verdict"] == "warning"
+    assert "RELAY_SECRET" in found["found"]
+    assert "openssl rand" in found["advice"]
+    assert "short-secret" not in str(found)
