@@ -1,6 +1,7 @@
 """`persona-relay personas backfill`: what is derived from personas, rebuilt with today's rules."""
 
 import asyncio
+import re
 from collections import Counter
 from typing import Annotated
 
@@ -8,6 +9,8 @@ import typer
 
 from relay.commands.progress import progress
 from relay.commands.showing import JSON, details, emit, note
+
+_PERSONA_ID = re.compile("per_[0-9a-z]{26}", re.ASCII)
 
 
 class Walk:
@@ -32,6 +35,8 @@ def backfill(
     After a new version of the catalogue or of the rules. Beside what runs; what is the same
     already is not written. Stopped, it says with which --after it goes on.
     """
+    if after and not _PERSONA_ID.fullmatch(after):
+        raise typer.BadParameter(f"{after!r} is no persona's id", param_hint="--after")
     walk = Walk(after)
     try:
         asyncio.run(_walk(walk, owner, per_second, dry_run))

@@ -136,6 +136,8 @@ def journals(directory: Path) -> list[Path]:
 def _asked(directory: Path | None) -> list[Path]:
     from jobs.settings import Settings, read_settings
 
+    if directory is not None and not directory.is_dir():
+        raise typer.BadParameter(f"there is no directory {directory}", param_hint="--dir")
     asked = directory or Path(read_settings(Settings).relay_journal_dir)
     places = journals(asked)
     if not places:

@@ -75,12 +75,16 @@ def list_all(json: JSON = False) -> None:
 @app.command()
 def revoke(
     prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="The token's first 12 characters.")
+        str,
+        typer.Argument(metavar="PREFIX", help="The token's first 12 characters, or all of it."),
     ],
     json: JSON = False,
 ) -> None:
     """Refuse a token from the next request on; its open streams end within a minute."""
-    row = asyncio.run(_revoke(prefix))
+    from jobs.store.tokens import PREFIX_CHARACTERS
+
+    # Whoever pastes a leaked token whole is not told it once more.
+    row = asyncio.run(_revoke(prefix[:PREFIX_CHARACTERS]))
     if json:
         emit(row)
     else:

@@ -33,6 +33,11 @@ def test_what_can_not_be_derived_is_told_and_makes_it_fail(
     assert f"[{bad} is left as it is: " in ran.err
 
 
+def test_a_place_that_is_none_is_one_line(terminal: Terminal) -> None:
+    for place in ("per_", "gen_00000000000000000000000000", "nowhere"):
+        assert terminal.run("personas", "backfill", "--after", place).refused("--after", status=2)
+
+
 def test_a_rate_that_is_none_is_one_line(terminal: Terminal) -> None:
     ran = terminal.run("personas", "backfill", "--per-second", "0")
     assert ran.refused("--per-second", status=2)

@@ -101,6 +101,14 @@ def test_another_directory_can_be_named(terminal: Terminal, tmp_path: Path) -> N
     assert ran.json["total"] == 1
 
 
+@pytest.mark.parametrize("words", [("verify",), ("stats",), ("show", "x:1"), ("replay",)])
+def test_a_directory_that_is_named_and_not_there_is_one_line(
+    words: tuple[str, ...], terminal: Terminal
+) -> None:
+    ran = terminal.run("journal", *words, "--dir", "mistyped")
+    assert ran.refused("--dir", "mistyped", status=2), ran
+
+
 def test_what_can_not_be_read_is_one_line(terminal: Terminal, folder: Path) -> None:
     (folder / "journal.jsonl").mkdir(parents=True)
     for words in (("verify",), ("stats",), ("replay",)):

@@ -66,6 +66,18 @@ def test_a_revoked_token_lets_nobody_in(terminal: Terminal, does: Does[Any]) -> 
     assert terminal.run("tokens", "revoke", made["prefix"]).refused("was not found")
 
 
+def test_a_whole_token_is_revoked_too_and_never_shown_again(
+    terminal: Terminal, does: Does[Any]
+) -> None:
+    made = terminal.run("tokens", "create", "x", "--json").json
+    ran = terminal.run("tokens", "revoke", made["token"])
+    assert (ran.status, ran.err) == (0, "")
+    assert does(lambda acts: authenticate(acts.db, made["token"])) is None
+    again = terminal.run("tokens", "revoke", made["token"])
+    assert again.refused(made["prefix"], "was not found")
+    assert made["token"] not in ran.out + again.err
+
+
 def test_the_table_shows_each_token_in_a_line_that_nothing_can_break(terminal: Terminal) -> None:
     terminal.run("tokens", "create", "evil\x1b[2J\nname", "--owner", "[red]ann[/red]")
     ran = terminal.run("tokens", "list")
