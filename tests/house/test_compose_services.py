@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from jobs.database import database_url
+from jobs.database_engines import POSTGRES_CONNECTIONS
 from jobs.settings import Settings, read_settings
 from relay.settings import RelaySettings, read_relay_settings
 from tests.services import RedisServer
@@ -110,6 +111,16 @@ def test_the_environment_of_each_service_is_one_that_it_starts_with(
             assert read_relay_settings(given).relay_auth == "token"
         else:
             assert "RELAY_SECRET" not in given
+
+
+def test_postgres_has_a_connection_for_whatever_the_upgrade_runs_at_once(
+    compose: dict[str, Any],
+) -> None:
+    [most] = re.findall(r"max_connections=(\d+)", str(compose["services"]["postgres"]["command"]))
+    operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    relays = max(map(int, re.findall(r"--scale relay=(\d+)", operations)))
+    # Three workers, and an operator's command beside them.
+    assert int(most) >= (relays + 4) * POSTGRES_CONNECTIONS
 
 
 def test_a_worker_is_healthy_where_it_serves_its_figures(compose: dict[str, Any]) -> None:

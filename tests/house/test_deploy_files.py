@@ -49,7 +49,7 @@ def test_compose_and_the_image_run_commands_that_exist() -> None:
     run = re.findall(r"^\s+command: \[([a-z]+)[,\]]", COMPOSE, flags=re.MULTILINE)
     run += re.findall(r'^CMD \["([a-z]+)"', DOCKERFILE, flags=re.MULTILINE)
     assert set(run) >= COMMANDS
-    assert set(run) <= COMMANDS | {"valkey"}
+    assert set(run) <= COMMANDS | {"postgres"}
 
 
 def test_compose_sets_only_variables_that_the_program_reads() -> None:

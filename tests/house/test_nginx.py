@@ -115,6 +115,17 @@ async def test_a_body_over_the_relays_limit_reaches_the_relay(nginx: str, tmp_pa
         assert answer.text == f"{1024 * 1024 + 1} {url.split('/')[2]}"
 
 
+async def test_a_body_that_nginx_refuses_itself_is_a_problem_too(
+    nginx: str, tmp_path: Path
+) -> None:
+    async with behind_nginx(nginx, tmp_path) as (_, url), httpx.AsyncClient() as client:
+        answer = await client.post(url, content=b"x" * (5 * 1024 * 1024 + 1))
+    assert (answer.status_code, answer.headers["cache-control"]) == (413, "no-store")
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = msgspec.json.decode(answer.content, type=Problem)
+    assert (problem.status, problem.code) == (413, Code.BODY_TOO_LARGE)
+
+
 async def test_no_log_of_nginx_ever_holds_a_ticket(nginx: str, tmp_path: Path) -> None:
     async with behind_nginx(nginx, tmp_path) as (stream, url), httpx.AsyncClient() as client:
         for last in (BREAK_OFF, None):
