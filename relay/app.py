@@ -183,6 +183,10 @@ def _middleware(settings: RelaySettings) -> list[Middleware]:
                 "Idempotency-Key",
                 "If-None-Match",
                 "Last-Event-ID",
+                "Traceparent",
+                "Tracestate",
+                # The AI SDK names itself in it; not all browsers leave that out.
+                "User-Agent",
                 "X-Request-Id",
                 *SDK_HEADERS,
             ),

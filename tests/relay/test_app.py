@@ -143,7 +143,8 @@ async def test_a_configured_origin_may_call_and_read_refusals(open_relay: OpenRe
                 "Origin": ORIGIN,
                 "Access-Control-Request-Method": "POST",
                 "Access-Control-Request-Headers": (
-                    "authorization,content-type,idempotency-key,x-stainless-retry-count"
+                    "authorization,content-type,idempotency-key,traceparent,user-agent,"
+                    "x-stainless-retry-count"
                 ),
             },
         )
