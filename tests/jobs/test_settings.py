@@ -32,6 +32,7 @@ GIVEN = {
     "RELAY_JOURNAL_FSYNC": ("off",) * 2,
     "RELAY_METRICS_ADDRESS": ("[::1]:9464",) * 2,
     "RELAY_LOG_FORMAT": ("json",) * 2,
+    "RELAY_KINDS": ("app.kinds:KINDS",) * 2,
 }
 
 
