@@ -57,6 +57,9 @@ LOST_A_ROUND = 2_000
 SPREAD_SECONDS = 3.0
 """Over how long re-enqueued work is spread when there is much of it (protocol §8)."""
 SPREAD_A_ROW_SECONDS = 0.05
+LOST_SPREAD_SECONDS = 1.5
+"""The same for what was lost: its readers wait, and the last one's turn is within lease + 5 s."""
+ENDS_AT_ONCE = 16
 FORGET_EVERY_SECONDS = 3600.0
 COMPLAIN_EVERY_SECONDS = 60.0
 UNREADABLE_SECONDS = 10.0
@@ -221,20 +224,24 @@ class Rescuer:
         self._end_again = {
             row.id: self._end_again[row.id] for row in rows if row.id in self._end_again
         }
-        reachable = True
+        to_end: list[Lost] = []
+        offered: list[Lost] = []
         for row in rows:
-            lost = row.lost_attempts + (0 if row.handed_over else 1)
-            # One that was handed over and may not begin anew had told its readers nothing.
-            may_run = row.restartable or row.handed_over
-            since = before.get((row.id, row.attempt))
-            untaken = row.kind not in BUILT_IN and self._waited_long(since)
-            if lost >= self.settings.relay_max_attempts or not may_run or untaken:
-                await self._end_lost_alone(row)
-            elif reachable:
-                defer = spread(len(rows)) if len(rows) > 1 else 0
-                reachable = await self.queue.enqueue(row.id, row.attempt, defer_seconds=defer)
-                if reachable:
-                    self._note_offer(row, since)
+            ends = self._is_at_its_end(row, before.get((row.id, row.attempt)))
+            (to_end if ends else offered).append(row)
+        for row in offered:
+            defer = spread(len(rows), LOST_SPREAD_SECONDS) if len(rows) > 1 else 0
+            if not await self.queue.enqueue(row.id, row.attempt, defer_seconds=defer):
+                break
+            self._note_offer(row, before.get((row.id, row.attempt)))
+        await self._end_all(to_end)
+
+    def _is_at_its_end(self, row: Lost, since: float | None) -> bool:
+        lost = row.lost_attempts + (0 if row.handed_over else 1)
+        # One that was handed over and may not begin anew had told its readers nothing.
+        may_run = row.restartable or row.handed_over
+        untaken = row.kind not in BUILT_IN and self._waited_long(since)
+        return lost >= self.settings.relay_max_attempts or not may_run or untaken
 
     def _waited_long(self, since: float | None) -> bool:
         """Whether it was offered for as long as a queued one may wait: nobody may know its kind."""
@@ -249,6 +256,24 @@ class Rescuer:
                 "nobody runs it: offered again",
                 extra={"generation": row.id, "attempt": row.attempt},
             )
+
+    async def _end_all(self, rows: list[Lost]) -> None:
+        """Ends these, many at a time, since each has readers that wait; raises Unavailable."""
+        places = asyncio.Semaphore(ENDS_AT_ONCE)
+        away: list[Unavailable] = []
+
+        async def end(row: Lost) -> None:
+            async with places:
+                if not away:
+                    try:
+                        await self._end_lost_alone(row)
+                    except Unavailable as error:
+                        away.append(error)
+
+        # Each rescuer in an order of its own: those of other processes end the same ones.
+        await asyncio.gather(*(end(row) for row in random.sample(rows, len(rows))))
+        if away:
+            raise away[0]
 
     async def _end_lost_alone(self, row: Lost) -> None:
         """Ends one; what is wrong with it keeps no other from its end."""
@@ -372,6 +397,6 @@ class Rescuer:
             self._forget_at = time.monotonic() + FORGET_EVERY_SECONDS
 
 
-def spread(rows: int) -> float:
+def spread(rows: int, longest_seconds: float = SPREAD_SECONDS) -> float:
     """How long to defer one of so many rows, in seconds, so that they don't start at once."""
-    return random.uniform(0, min(SPREAD_SECONDS, rows * SPREAD_A_ROW_SECONDS))
+    return random.uniform(0, min(longest_seconds, rows * SPREAD_A_ROW_SECONDS))

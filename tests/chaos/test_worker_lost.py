@@ -56,6 +56,27 @@ async def test_a_killed_workers_readers_hear_within_the_lease_and_five_seconds(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("attempts", [2, 1], ids=["begin anew", "are ended"])
+async def test_two_hundred_lost_at_once_hear_within_the_lease_and_five_seconds(
+    start_system: Start, attempts: int
+) -> None:
+    system = await start_system(
+        postgres=True, relays=1, max_attempts=attempts,
+        token_timeout_seconds=120, first_token_timeout_seconds=120,
+    )  # fmt: skip
+    worker, other = system.workers
+    other.kill()
+    readers, _, lost = await at_work(system, 200, SILENT)
+    assert len(lost) == 200
+    await other.start()
+    killed_at = time.monotonic()
+    worker.kill()
+    for reader in readers:
+        await reader.until(lambda one: bool(one.resets), HEARS_WITHIN + 5)
+        assert heard(reader)[1] - killed_at < HEARS_WITHIN
+
+
+@pytest.mark.long
 async def test_when_no_attempt_is_left_the_shown_text_is_kept_by_a_relay_alone(
     start_system: Start,
 ) -> None:

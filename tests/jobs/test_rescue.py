@@ -1,18 +1,27 @@
 """What nobody works on is found, and runs or ends: by any number of rescuers, none hasty."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs import keys
 from jobs.attempt_log import AttemptLog
 from jobs.database import Database
 from jobs.errors import Unavailable
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, Generation, SkillChoice, State
-from jobs.rescue import END_AGAIN_SECONDS, SPREAD_SECONDS, UNHEARD_SHARE, UNREADABLE_SECONDS, spread
+from jobs.rescue import (
+    END_AGAIN_SECONDS,
+    LOST_SPREAD_SECONDS,
+    SPREAD_SECONDS,
+    UNHEARD_SHARE,
+    UNREADABLE_SECONDS,
+    spread,
+)
 from jobs.store import commits
 from jobs.store.claims import claim, hand_over, register_worker
 from jobs.store.leftovers import Lost, find_lost
@@ -154,6 +163,27 @@ async def test_all_that_a_large_worker_lost_is_offered_in_one_round(
     rescuer = work.rescuer()
     await judge(rescuer, clock)
     assert rescuer.counts.offered_again == lost == await work.queue.depth()
+    # Spread, and no longer than their readers may wait.
+    due = sorted(score for _, score in await work.redis.zrange(keys.QUEUE, 0, -1, withscores=True))
+    assert (due[-1] - due[0]) / 1000 > LOST_SPREAD_SECONDS / 2
+    assert due[-1] / 1000 < time.time() + LOST_SPREAD_SECONDS
+
+
+async def test_those_that_were_lost_too_often_are_ended_side_by_side(
+    work: Work, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [await abandoned(work, f"text {number}") for number in range(5)]
+    all_at_it = asyncio.Barrier(len(lost))
+
+    async def together(*arguments: Any, **named: Any) -> Any:
+        async with asyncio.timeout(10):
+            await all_at_it.wait()
+        return await claim(*arguments, **named)
+
+    monkeypatch.setattr("jobs.rescue.claim", together)
+    rescuer = work.rescuer(relay_max_attempts=1)
+    await judge(rescuer, clock)
+    assert rescuer.counts.ended_lost == len(lost)
 
 
 async def test_lost_too_often_it_ends_with_the_text_in_one_token(work: Work, clock: Clock) -> None:
