@@ -9,13 +9,15 @@ text and timeline and sent again from where the log ends.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 from jobs.attempt_log import AttemptLog
+from jobs.direct_log import TakeAnswers, open_direct_log
 from jobs.redis_link import REDIS_FAILURES
 from jobs.stream_log import Append, Appended, Outcome, StreamLog
 
@@ -50,11 +52,18 @@ class Lag:
     seconds: float
 
 
+class Logs(Protocol):
+    """Where the flushes go."""
+
+    def send(self, appends: Sequence[Append], take: TakeAnswers) -> None:
+        """Appends for many generations; `take` is called once, in bounded time."""
+
+
 class Publisher:
     """Open it with `open_publisher`; `start` gives a log to write to."""
 
-    def __init__(self, stream_log: StreamLog, *, flush_ms: float, ttl_ms: int, running_ttl_ms: int):
-        self._stream_log = stream_log
+    def __init__(self, to: Logs, *, flush_ms: float, ttl_ms: int, running_ttl_ms: int):
+        self._to = to
         self._longest_pause = flush_ms / 1000
         self._ttl_ms = ttl_ms
         self._running_ttl_ms = running_ttl_ms
@@ -65,7 +74,11 @@ class Publisher:
         self._announce: set[AttemptLog] = set()
         self._give_up_at: dict[AttemptLog, float] = {}
         self._on_fenced: dict[AttemptLog, Callable[[], None]] = {}
-        self._flushing: asyncio.Task[None] | None = None
+        # The flush under way: what it took, once it has begun, and when that was.
+        self._flushing = False
+        self._batch: list[tuple[AttemptLog, Append]] = []
+        self._began = 0.0
+        self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._urgent = False
         self._earliest = 0.0
@@ -133,7 +146,7 @@ class Publisher:
         if self._idle.is_set():
             self._idle.clear()
             self._behind_since = self._loop.time()
-        if self._flushing is not None:
+        if self._flushing:
             self._urgent |= urgent
         elif urgent or self._timer is None:
             self._schedule(urgent)
@@ -141,50 +154,60 @@ class Publisher:
     def _schedule(self, urgent: bool) -> None:
         wait = self._earliest - self._loop.time()
         if wait <= 0 or (urgent and not self._backoff):
-            self._begin()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            # In the loop's next round: what else this round reads of the models leaves with it.
+            self._flushing = True
+            self._soon = self._loop.call_soon(self._flush, context=self._context)
         elif self._timer is None:
-            self._timer = self._loop.call_later(wait, self._begin, context=self._context)
+            self._timer = self._loop.call_later(wait, self._flush, context=self._context)
 
-    def _begin(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._flushing is None and self._dirty:
-            self._urgent = False
-            # A task starts in the loop's next round: what else the model's socket brought in this
-            # read leaves with the same flush.
-            self._flushing = self._loop.create_task(
-                self._flush(), name="publish", context=self._context
-            )
-
-    async def _flush(self) -> None:
-        started = self._loop.time()
+    def _flush(self) -> None:
+        self._timer = self._soon = None
+        if not self._dirty:
+            # All of it was let go since.
+            self._flushing = False
+            self._idle.set()
+            return
+        self._flushing, self._urgent = True, False
+        self._began = self._loop.time()
         batch: list[tuple[AttemptLog, Append]] = []
+        self._batch = batch
         self.counts.flushes += 1
         try:
             self._take(batch)
-            answers = await self._stream_log.append([append for _, append in batch])
+            self._to.send([append for _, append in batch], self._flushed)
         except Exception as error:
             # Whatever it was, it must not end the publishing of every generation.
-            self._failed([attempt_log for attempt_log, _ in batch], error)
-        else:
-            lost = self.counts.reseeds
-            for (attempt_log, append), answer in zip(batch, answers, strict=True):
-                self._answered(attempt_log, append, answer)
-            if lost := self.counts.reseeds - lost:
-                log.warning("Redis lost logs; they are seeded anew", extra={"generations": lost})
-            if not self._dirty or any(append.frames for _, append in batch):
-                # A full Redis lets logs be looked at, and takes nothing: that is no recovery.
-                self._backoff = 0.0
-            self._behind_since = started
-            cost = self._loop.time() - started
-            self._earliest = started + min(cost / SHARE_OF_A_CORE, self._longest_pause)
+            self._flushed(error)
+
+    def _flushed(self, answers: list[Appended] | Exception) -> None:
+        batch, self._batch = self._batch, []
+        try:
+            if isinstance(answers, Exception):
+                self._failed([attempt_log for attempt_log, _ in batch], answers)
+            else:
+                self._succeeded(batch, answers)
         finally:
-            self._flushing = None
-        if self._dirty:
-            self._schedule(self._urgent)
-        else:
-            self._idle.set()
+            self._flushing = False
+            if self._dirty:
+                self._schedule(self._urgent)
+            else:
+                self._idle.set()
+
+    def _succeeded(self, batch: list[tuple[AttemptLog, Append]], answers: list[Appended]) -> None:
+        lost = self.counts.reseeds
+        for (attempt_log, append), answer in zip(batch, answers, strict=True):
+            self._answered(attempt_log, append, answer)
+        if lost := self.counts.reseeds - lost:
+            log.warning("Redis lost logs; they are seeded anew", extra={"generations": lost})
+        if not self._dirty or any(append.frames for _, append in batch):
+            # A full Redis lets logs be looked at, and takes nothing: that is no recovery.
+            self._backoff = 0.0
+        self._behind_since = self._began
+        cost = self._loop.time() - self._began
+        self._earliest = self._began + min(cost / SHARE_OF_A_CORE, self._longest_pause)
 
     def _take(self, batch: list[tuple[AttemptLog, Append]]) -> None:
         size = 0
@@ -268,16 +291,14 @@ class Publisher:
         self._announce.discard(attempt_log)
         self._give_up_at.pop(attempt_log, None)
         self._on_fenced.pop(attempt_log, None)
-        if not self._dirty and self._flushing is None:
+        if not self._dirty and not self._flushing:
             self._idle.set()
 
-    async def stop(self) -> None:
-        """Ends the flush in flight."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.wait([self._flushing])
+    def stop(self) -> None:
+        """Begins no flush any more."""
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
 
 
 @asynccontextmanager
@@ -288,7 +309,7 @@ async def open_publisher(
 
     A running log outlives six missed touches of a third of a lease, however short `ttl_seconds`.
     """
-    async with stream_log.direct() as direct:
+    with open_direct_log(stream_log.address) as direct:
         publisher = Publisher(
             direct,
             flush_ms=flush_ms,
@@ -298,4 +319,4 @@ async def open_publisher(
         try:
             yield publisher
         finally:
-            await publisher.stop()
+            publisher.stop()

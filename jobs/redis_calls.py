@@ -1,19 +1,22 @@
 """Calls to Redis over a connection of their own: one at a time, each bounded in time.
 
 A call over redis-py's pool costs some 100 µs more, and that much again for every hundred arguments;
-a flush of many logs has a thousand of them.
+a flush of many logs has a thousand of them. Answers come by callback, since a task that wakes for
+one, with a timer of its own, costs more than the call.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobs.redis_link import CALL_TIMEOUT_SECONDS
-from jobs.redis_wire import Address, Wire, failure, open_wire
+from jobs.redis_wire import Address, Wire, open_wire
+
+Take = Callable[[list[Any] | Exception], None]
+"""Gets the replies of Redis, refusals as hiredis.ReplyError among them, or why there are none."""
 
 
 class RedisCalls:
@@ -21,60 +24,95 @@ class RedisCalls:
 
     def __init__(self, address: Address) -> None:
         self._address = address
+        self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
-        self._reply: asyncio.Future[Any] | None = None
-        self._turn = asyncio.Lock()
+        self._connecting: asyncio.Task[None] | None = None
+        self._take: Take | None = None
+        self._wanted = 0
+        self._replies: list[Any] = []
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.connections = 0
         """How many connections were made so far."""
 
-    async def call(self, *command: bytes | str | int) -> Any:
-        """The reply of Redis; raises REDIS_FAILURES within CALL_TIMEOUT_SECONDS.
+    def ask(self, commands: bytes, count: int, take: Take) -> None:
+        """Sends so many packed commands; `take` is called once, within CALL_TIMEOUT_SECONDS.
 
-        After any failure but a refusal the outcome is unknown, and the connection is given up.
+        It gets one of REDIS_FAILURES where the outcome is unknown; the connection is given up then.
+        Only to be called when the call before was answered.
         """
-        async with self._turn:
-            try:
-                async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                    reply = await self._ask(command)
-            except BaseException:
-                # What was asked may still be answered: that answer must meet no other question.
-                self.drop()
-                raise
-        if isinstance(reply, hiredis.ReplyError):
-            raise failure(reply)
-        return reply
+        assert self._take is None, "one call at a time"
+        self._take, self._wanted, self._replies = take, count, []
+        self._until = self._loop.time() + CALL_TIMEOUT_SECONDS
+        if self._timer is None:
+            self._timer = self._loop.call_later(CALL_TIMEOUT_SECONDS, self._look)
+        if self._wire is not None:
+            self._wire.write(commands)
+        else:
+            self._connecting = self._loop.create_task(self._connect(commands), name="calls")
 
-    async def _ask(self, command: tuple[bytes | str | int, ...]) -> Any:
-        if self._wire is None:
-            self._wire = await open_wire(self._address, self._answer, self._lost)
+    def close(self) -> None:
+        """Gives up the connection and the call under way, of whose answer nobody will hear."""
+        self._take = None
+        self._drop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _connect(self, commands: bytes) -> None:
+        try:
+            wire = await open_wire(self._address, self._answer, self._lost)
+        except Exception as error:
+            self._connecting = None
+            self._fail(error)
+        else:
+            self._connecting = None
+            self._wire = wire
             self.connections += 1
-        self._reply = asyncio.get_running_loop().create_future()
-        self._wire.send(*command)
-        return await self._reply
+            wire.write(commands)
 
-    def drop(self) -> None:
-        """Gives up the connection; the next call makes another."""
+    def _answer(self, reply: Any) -> None:
+        self._replies.append(reply)
+        if len(self._replies) == self._wanted and self._take is not None:
+            take, self._take = self._take, None
+            take(self._replies)
+
+    def _lost(self, wire: Wire) -> None:
+        if wire is self._wire:
+            self._wire = None
+            self._fail(RedisConnectionError("the connection was lost"))
+
+    def _look(self) -> None:
+        # One timer for many calls: it follows lazily, when it fires.
+        self._timer = None
+        if self._take is None:
+            return
+        left = self._until - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+        else:
+            self._fail(TimeoutError("Redis did not answer in time"))
+
+    def _fail(self, error: Exception) -> None:
+        take, self._take = self._take, None
+        # What was asked may still be answered: that answer must meet no other question.
+        self._drop()
+        if take is not None:
+            take(error)
+
+    def _drop(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.abort()
-
-    def _answer(self, reply: Any) -> None:
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_result(reply)
-
-    def _lost(self, wire: Wire) -> None:
-        if wire is not self._wire:
-            return
-        self._wire = None
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(RedisConnectionError("the connection was lost"))
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
 
 
-@asynccontextmanager
-async def open_calls(address: Address) -> AsyncIterator[RedisCalls]:
+@contextmanager
+def open_calls(address: Address) -> Iterator[RedisCalls]:
     """Calls to this server until the block ends."""
     calls = RedisCalls(address)
     try:
         yield calls
     finally:
-        calls.drop()
+        calls.close()

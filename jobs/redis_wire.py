@@ -101,8 +101,12 @@ class Wire(asyncio.Protocol):
 
     def send(self, *command: bytes | str | int) -> None:
         """Writes a command; on a lost connection nothing happens."""
+        self.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+
+    def write(self, packed: bytes) -> None:
+        """The same, of commands that are packed already."""
         if self._transport is not None:
-            self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+            self._transport.write(packed)
 
     def abort(self) -> None:
         """Drops the connection at once."""

@@ -6,10 +6,8 @@ vanish at any moment; SQL is the truth.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
-from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -18,7 +16,6 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from jobs import keys
-from jobs.redis_calls import open_calls
 from jobs.redis_wire import Address
 
 Execute = Callable[..., Awaitable[Any]]
@@ -37,7 +34,7 @@ class Outcome(IntEnum):
     GAP = -2
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """What one writer wants appended: frames of one attempt, dense from `first`.
 
     No frames: only look where the log's tail is. `announce` publishes even then. `ttl_ms` is the
@@ -101,35 +98,25 @@ class LogPage(msgspec.Struct, frozen=True):
 class StreamLog:
     """Reads and appends; raises what the Redis client raises."""
 
-    def __init__(
-        self, redis: Redis, execute: Execute | None = None, fetch: Execute | None = None
-    ) -> None:
-        """`execute` runs the appends, `fetch` reads pages; else the client does."""
+    def __init__(self, redis: Redis, fetch: Execute | None = None) -> None:
+        """`fetch` reads pages of the log; the client does where it is not given."""
         self._redis = redis
-        self._execute = execute or redis.execute_command
         self._fetch = fetch or _plain(redis).execute_command
 
-    @asynccontextmanager
-    async def direct(self) -> AsyncIterator["StreamLog"]:
-        """The same log, its appends over a fast connection of their own, one call at a time."""
-        async with open_calls(Address.of_client(self._redis)) as calls:
-            yield StreamLog(self._redis, calls.call)
+    @property
+    def address(self) -> Address:
+        """Where the server is that has it."""
+        return Address.of_client(self._redis)
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Appends and publishes for many generations in one call; an answer for each, in order."""
-        script, digest = _script()
-        arguments: list[bytes | str | int] = [len(appends)]
-        arguments += [keys.log(one.generation_id) for one in appends]
-        for one in appends:
-            arguments += (
-                keys.live(one.generation_id), one.attempt, one.first, one.ttl_ms,
-                int(one.terminal), int(one.announce), len(one.frames), *one.frames,
-            )  # fmt: skip
+        execute: Execute = self._redis.execute_command
+        arguments = append_arguments(appends)
         try:
-            replies = await self._execute("EVALSHA", digest, *arguments)
+            replies = await execute("EVALSHA", APPEND.digest, *arguments)
         except NoScriptError:
-            replies = await self._execute("EVAL", script, *arguments)
-        return [Appended(Outcome(outcome), attempt, seq) for outcome, attempt, seq in replies]
+            replies = await execute("EVAL", APPEND.text, *arguments)
+        return read_answers(replies)
 
     async def tail(self, generation_id: str) -> tuple[int, int]:
         """Attempt and seq of the newest entry; (0, 0) when there is no log."""
@@ -162,11 +149,40 @@ class StreamLog:
         await self._redis.publish(keys.live(generation_id), LOOK)
 
 
-@cache
-def _script() -> tuple[str, str]:
-    """The append script and the digest by which Redis knows it."""
-    script = (files("jobs") / "append.lua").read_text()
-    return script, hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+class Script(msgspec.Struct, frozen=True):
+    """A script of Redis, and the digest by which it is known there."""
+
+    text: str
+    digest: str
+
+    @classmethod
+    def of(cls, name: str) -> "Script":
+        """The one in this file of this package."""
+        text = (files("jobs") / name).read_text()
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+APPEND = Script.of("append.lua")
+"""Appends under every condition, and says of each log what became of it."""
+ADVANCE = Script.of("advance.lua")
+"""Appends one frame to running logs, and says which it left as they were."""
+
+
+def append_arguments(appends: Sequence[Append]) -> list[bytes | str | int]:
+    """What the append script is called with, its number of keys first."""
+    arguments: list[bytes | str | int] = [len(appends)]
+    arguments += [keys.log(one.generation_id) for one in appends]
+    for one in appends:
+        arguments += (
+            keys.live(one.generation_id), one.attempt, one.first, one.ttl_ms,
+            int(one.terminal), int(one.announce), len(one.frames), *one.frames,
+        )  # fmt: skip
+    return arguments
+
+
+def read_answers(replies: list[tuple[int, int, int]]) -> list[Appended]:
+    """What the append script replied, in the order of the appends."""
+    return [Appended(Outcome(outcome), attempt, seq) for outcome, attempt, seq in replies]
 
 
 def _plain(redis: Redis) -> Redis:

@@ -1,7 +1,12 @@
 """Appends of short frames that say where they belong, and what became of them."""
 
+import asyncio
+from collections.abc import Sequence
+
+from jobs.direct_log import DirectLog
 from jobs.stream_log import (
     Append,
+    Appended,
     Message,
     Outcome,
 )
@@ -32,6 +37,18 @@ def look(seq: int, attempt: int = 1, name: str = NAME, *, announce: bool = False
 async def one(rig: Rig, wanted: Append) -> tuple[Outcome, int, int]:
     [answer] = await rig.stream_log.append([wanted])
     return answer.outcome, answer.attempt, answer.seq
+
+
+async def sent(log: DirectLog, appends: Sequence[Append]) -> list[Appended]:
+    """The answers to one flush; raises what there was instead."""
+    answered: asyncio.Future[list[Appended] | Exception] = (
+        asyncio.get_running_loop().create_future()
+    )
+    log.send(appends, answered.set_result)
+    answers = await answered
+    if isinstance(answers, Exception):
+        raise answers
+    return answers
 
 
 async def told(rig: Rig, messages: list[Message]) -> list[Message]:

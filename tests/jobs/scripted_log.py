@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 
+from jobs.direct_log import TakeAnswers
 from jobs.publisher import Publisher
-from jobs.stream_log import Append, Appended, Outcome, StreamLog
+from jobs.stream_log import Append, Appended, Outcome
 from tests.services import eventually
 
 
-class Scripted(StreamLog):
+class Scripted:
     """Keeps when it was asked for what; waits at the gate, and fails while it has an error."""
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -19,14 +20,15 @@ class Scripted(StreamLog):
         self.gate.set()
         self._tails: dict[tuple[str, int], int] = {}
 
-    async def append(self, appends: Sequence[Append]) -> list[Appended]:
-        """Takes everything that it is given, in order."""
+    def send(self, appends: Sequence[Append], take: TakeAnswers) -> None:
+        """Takes everything that it is given, in order; answers later, as Redis does."""
         self.at.append(asyncio.get_running_loop().time())
         self.calls.append(list(appends))
+        self._answering = asyncio.create_task(self._answer(appends, take))
+
+    async def _answer(self, appends: Sequence[Append], take: TakeAnswers) -> None:
         await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        return [self._append(one) for one in appends]
+        take(self.error or [self._append(one) for one in appends])
 
     def _append(self, one: Append) -> Appended:
         log = (one.generation_id, one.attempt)

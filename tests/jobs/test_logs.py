@@ -75,7 +75,7 @@ async def test_a_flush_bears_no_ids_of_the_attempt_that_it_began_in(lines: Lines
             await failing.called(3)
 
     await asyncio.create_task(write(publisher))
-    await publisher.stop()
+    publisher.stop()
     failures = [line for line in lines() if line["event"] == "publishing failed"]
     assert len(failures) >= 2
     assert not any("generation" in line or "attempt" in line for line in failures)

@@ -76,7 +76,7 @@ async def test_failures_are_followed_by_longer_and_longer_jittered_pauses(
     failing.error = None
     assert await link.drain(5)
     assert link._backoff == 0
-    await link.stop()
+    link.stop()
 
 
 async def test_while_redis_is_away_text_and_timeline_are_kept_and_frames_are_not(
@@ -121,7 +121,7 @@ async def test_the_end_of_a_generation_is_given_up_after_a_while(
     told = {one.generation_id for call in failing.calls for one in call}
     assert told == {"gen_running"}
     assert not link._give_up_at
-    await link.stop()
+    link.stop()
 
 
 async def test_a_full_redis_is_asked_less_and_less_often_and_gets_it_all_later(
@@ -156,7 +156,7 @@ async def test_an_error_that_nobody_expected_does_not_end_the_publishing(
     assert await link.drain(5)
     assert [one.levelname for one in caplog.records] == ["ERROR"]
     assert caplog.records[0].exc_info is not None
-    await link.stop()
+    link.stop()
 
 
 async def test_a_frozen_redis_is_waited_for_and_what_it_does_late_does_no_harm(
@@ -195,4 +195,4 @@ async def test_how_far_redis_is_behind_is_told_in_events_and_seconds() -> None:
     away.error = None
     assert await link.drain(5)
     assert (link.lag().events, link.lag().seconds) == (0, 0.0)
-    await link.stop()
+    link.stop()

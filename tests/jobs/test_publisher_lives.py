@@ -104,7 +104,22 @@ async def test_an_abandoned_log_is_not_written_any_more() -> None:
     link.touch()
     assert await link.drain(1)
     assert len(scripted.calls) == 1
-    await link.stop()
+    link.stop()
+
+
+async def test_a_log_that_is_abandoned_before_its_flush_began_asks_redis_nothing() -> None:
+    scripted = Scripted()
+    link = over(scripted)
+    log = link.start(NAME, 1, lambda: None)
+    log.append_text("x")
+    link.abandon(log)
+    assert await link.drain(1)
+    assert scripted.calls == []
+    assert link.counts.flushes == 0
+    link.start("gen_next", 1, lambda: None).append_text("y")
+    assert await link.drain(1)
+    assert len(scripted.calls) == 1
+    link.stop()
 
 
 @pytest.mark.usefixtures("slow")
@@ -118,7 +133,7 @@ async def test_abandoning_what_waited_for_a_timer_leaves_nothing_to_drain() -> N
     assert not await link.drain(0.01)
     link.abandon(log)
     assert await link.drain(1)
-    await link.stop()
+    link.stop()
 
 
 async def test_a_new_attempt_of_the_same_worker_takes_over_from_its_old_log() -> None:
@@ -131,7 +146,7 @@ async def test_a_new_attempt_of_the_same_worker_takes_over_from_its_old_log() ->
     link.abandon(old)
     assert await link.drain(1)
     assert [[one.attempt for one in call] for call in scripted.calls] == [[2]]
-    await link.stop()
+    link.stop()
 
 
 async def test_draining_waits_for_what_was_appended_while_it_waits() -> None:
@@ -146,7 +161,7 @@ async def test_draining_waits_for_what_was_appended_while_it_waits() -> None:
     scripted.gate.set()
     assert await link.drain(1)
     assert not log.pending
-    await link.stop()
+    link.stop()
 
 
 async def test_a_check_of_a_whole_log_tells_where_its_tail_is(redis_url: str) -> None:
@@ -162,11 +177,17 @@ async def test_a_check_of_a_whole_log_tells_where_its_tail_is(redis_url: str) ->
         assert (tail.attempt, tail.first, tail.last, tail.frames) == (1, 2, 1, b"")
 
 
-async def test_stopping_ends_the_flush_under_way() -> None:
+@pytest.mark.parametrize("flush_ms", [0, 60_000])
+@pytest.mark.usefixtures("slow")
+async def test_a_publisher_that_was_stopped_begins_no_flush(flush_ms: float) -> None:
     scripted = Scripted()
-    scripted.gate.clear()
-    link = over(scripted)
-    link.start(NAME, 1, lambda: None).append_text("x")
-    await scripted.called(1)
-    async with asyncio.timeout(1):
-        await link.stop()
+    link = over(scripted, flush_ms=flush_ms)
+    log = link.start(NAME, 1, lambda: None)
+    log.append_text("x")
+    assert await link.drain(1)
+    log.append_text("too late")
+    link.stop()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(scripted.calls) == 1
+    assert link._timer is None or link._timer.cancelled()

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import hiredis
 import pytest
 import uvloop
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from jobs import redis_calls
-from jobs.redis_calls import open_calls
+from jobs.redis_calls import RedisCalls, open_calls
 from jobs.redis_link import REDIS_FAILURES, open_redis
-from jobs.redis_wire import Address
+from jobs.redis_wire import Address, failure
 from tests.jobs.log_rig import open_rig
 from tests.services import DelayingProxy, Direction, RedisServer, eventually, free_port
 from tests.services.tls_front import tls_front
@@ -19,51 +21,57 @@ from tests.services.tls_front import tls_front
 StartRedis = Callable[..., RedisServer]
 
 
-async def test_calls_are_answered_in_turn_whoever_asks(redis_url: str) -> None:
-    async with open_calls(Address.of_url(redis_url)) as calls:
-        answers = await asyncio.gather(*(calls.call("ECHO", str(n)) for n in range(100)))
-        assert answers == [b"%d" % n for n in range(100)]
-        assert await calls.call("SET", b"k", 7) == b"OK"
-        assert await calls.call("GET", "k") == b"7"
+async def ask(calls: RedisCalls, *command: str | bytes | int, times: int = 1) -> Any:
+    """The reply to a command, the last one of so many; raises what there was instead."""
+    answered: asyncio.Future[list[Any] | Exception] = asyncio.get_running_loop().create_future()
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+    calls.ask(packed * times, times, answered.set_result)
+    replies = await answered
+    if isinstance(replies, Exception):
+        raise replies
+    assert len(replies) == times
+    return replies[-1]
+
+
+async def test_calls_are_answered_with_all_their_replies(redis_url: str) -> None:
+    with open_calls(Address.of_url(redis_url)) as calls:
+        assert await ask(calls, "SET", b"k", 7) == b"OK"
+        assert await ask(calls, "GET", "k") == b"7"
+        assert await ask(calls, "INCR", "k", times=100) == 107
         assert calls.connections == 1
 
 
-async def test_a_refusal_is_raised_and_costs_no_connection(redis_url: str) -> None:
-    async with open_calls(Address.of_url(redis_url)) as calls:
-        with pytest.raises(ResponseError, match="unknown command"):
-            await calls.call("NONSENSE")
-        with pytest.raises(NoScriptError):
-            await calls.call("EVALSHA", "0" * 40, 0)
-        assert await calls.call("PING") == b"PONG"
+async def test_a_refusal_is_a_reply_and_costs_no_connection(redis_url: str) -> None:
+    with open_calls(Address.of_url(redis_url)) as calls:
+        assert "unknown command" in str(await ask(calls, "NONSENSE"))
+        refused = await ask(calls, "EVALSHA", "0" * 40, 0, times=2)
+        assert isinstance(failure(refused), NoScriptError)
+        assert await ask(calls, "PING") == b"PONG"
         assert calls.connections == 1
 
 
 async def test_a_connection_lost_between_two_calls_costs_none_of_them(redis_url: str) -> None:
-    async with (
-        DelayingProxy.before(redis_url) as proxy,
-        open_calls(Address.of_url(proxy.url(redis_url))) as calls,
-    ):
-        await calls.call("PING")
-        assert proxy.abort() == 1
-        await eventually(lambda: calls._wire is None)
-        assert await calls.call("PING") == b"PONG"
-        assert calls.connections == 2
+    async with DelayingProxy.before(redis_url) as proxy:
+        with open_calls(Address.of_url(proxy.url(redis_url))) as calls:
+            await ask(calls, "PING")
+            assert proxy.abort() == 1
+            await eventually(lambda: calls._wire is None)
+            assert await ask(calls, "PING") == b"PONG"
+            assert calls.connections == 2
 
 
 @pytest.mark.parametrize("direction", Direction)
 async def test_a_connection_lost_during_a_call_fails_it(
     redis_url: str, direction: Direction
 ) -> None:
-    async with (
-        DelayingProxy.before(redis_url) as proxy,
-        open_calls(Address.of_url(proxy.url(redis_url))) as calls,
-    ):
-        await calls.call("PING")
-        trap = proxy.cut_before(b"marker", direction)
-        with pytest.raises(REDIS_FAILURES):
-            await calls.call("ECHO", "marker")
-        assert trap.sprung == 1
-        assert await calls.call("PING") == b"PONG"
+    async with DelayingProxy.before(redis_url) as proxy:
+        with open_calls(Address.of_url(proxy.url(redis_url))) as calls:
+            await ask(calls, "PING")
+            trap = proxy.cut_before(b"marker", direction)
+            with pytest.raises(REDIS_FAILURES):
+                await ask(calls, "ECHO", "marker")
+            assert trap.sprung == 1
+            assert await ask(calls, "PING") == b"PONG"
 
 
 async def test_a_call_to_a_frozen_server_ends_in_time_and_its_answer_meets_no_other_call(
@@ -71,33 +79,53 @@ async def test_a_call_to_a_frozen_server_ends_in_time_and_its_answer_meets_no_ot
 ) -> None:
     monkeypatch.setattr(redis_calls, "CALL_TIMEOUT_SECONDS", 0.2)
     server = start_redis()
-    async with open_calls(Address.of_url(server.url)) as calls:
-        await calls.call("PING")
+    with open_calls(Address.of_url(server.url)) as calls:
+        await ask(calls, "PING")
         server.freeze()
+        now = asyncio.get_running_loop().time
+        # The first asks over a connection that was made, the second one makes its own.
         for _ in range(2):
+            asked = now()
             with pytest.raises(TimeoutError):
-                await calls.call("ECHO", "late")
+                await ask(calls, "ECHO", "late")
+            assert 0.15 < now() - asked < 1
         server.thaw()
-        assert await calls.call("ECHO", "prompt") == b"prompt"
+        assert await ask(calls, "ECHO", "prompt") == b"prompt"
 
 
-async def test_a_cancelled_call_leaves_no_answer_behind(redis_url: str) -> None:
-    async with (
-        DelayingProxy.before(redis_url, down_ms=20) as proxy,
-        open_calls(Address.of_url(proxy.url(redis_url))) as calls,
-    ):
-        await calls.call("PING")
-        for n in range(5):
-            late = asyncio.create_task(calls.call("ECHO", "late"))
-            await eventually(lambda n=n: calls._turn.locked())
-            late.cancel()
-            assert await calls.call("ECHO", f"{n}") == b"%d" % n
+async def test_a_thousand_calls_are_one_timer_and_no_task(redis_url: str) -> None:
+    with open_calls(Address.of_url(redis_url)) as calls:
+        await ask(calls, "PING")
+        timer, tasks = calls._timer, asyncio.all_tasks()
+        for _ in range(1000):
+            await ask(calls, "PING")
+        assert calls._timer is timer is not None
+        assert asyncio.all_tasks() == tasks
+
+
+async def test_nobody_hears_of_a_call_that_was_under_way_at_the_end(
+    start_redis: StartRedis,
+) -> None:
+    server = start_redis()
+    replies: list[list[Any] | Exception] = []
+    with open_calls(Address.of_url(server.url)) as calls:
+        await ask(calls, "PING")
+        wire, timer = calls._wire, calls._timer
+        assert wire is not None
+        assert timer is not None
+        server.freeze()
+        calls.ask(b"PING\r\n", 1, replies.append)
+    async with asyncio.timeout(5):
+        await wire.lost.wait()
+    assert timer.cancelled()
+    assert replies == []
 
 
 async def test_nobody_there_is_a_failure() -> None:
-    async with open_calls(Address.of_url(f"redis://127.0.0.1:{free_port()}/0")) as calls:
-        with pytest.raises(REDIS_FAILURES):
-            await calls.call("PING")
+    with open_calls(Address.of_url(f"redis://127.0.0.1:{free_port()}/0")) as calls:
+        for _ in range(2):
+            with pytest.raises(REDIS_FAILURES):
+                await ask(calls, "PING")
 
 
 async def test_calls_go_to_the_database_of_the_address_as_its_user(
@@ -107,9 +135,10 @@ async def test_calls_go_to_the_database_of_the_address_as_its_user(
     server.command("ACL", "SETUSER", "me", "on", ">pass", "~*", "&*", "+@all")
     server.command("ACL", "SETUSER", "default", "off")
     url = server.url.replace("//", "//me:pass@").replace("/0", "/5")
-    async with open_redis(url) as redis, open_calls(Address.of_client(redis)) as calls:
-        assert await calls.call("ACL", "WHOAMI") == b"me"
-        await calls.call("SET", "where", "here")
+    async with open_redis(url) as redis:
+        with open_calls(Address.of_client(redis)) as calls:
+            assert await ask(calls, "ACL", "WHOAMI") == b"me"
+            await ask(calls, "SET", "where", "here")
         assert await redis.get("where") == b"here"
         assert (await redis.info("keyspace")).keys() == {"db5"}
 

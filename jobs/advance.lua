@@ -1,0 +1,20 @@
+-- Moves running logs on by one frame each, where that is all there is to do; the rest it leaves.
+--
+-- KEYS: one stream a log. ARGV, per log: channel, id of the frame's entry, how many entries stand
+-- before it, head of the message, the frame. Replies the numbers of the logs that it left as they
+-- are: `append.lua` is to say what is wrong with them.
+--
+-- A log holds the entries of one attempt, dense from 1, so that its length tells what its tail is;
+-- XADD refuses an entry of an attempt that is not the newest. (One that Redis put back to an earlier
+-- attempt's of the very same length is found when it is looked at next.)
+local left, a = {}, 1
+for i, key in ipairs(KEYS) do
+  if redis.pcall('XLEN', key) == tonumber(ARGV[a + 2])
+      and type(redis.pcall('XADD', key, ARGV[a + 1], 'f', ARGV[a + 4])) == 'string' then
+    redis.call('PUBLISH', ARGV[a], ARGV[a + 3] .. ARGV[a + 4])
+  else
+    left[#left + 1] = i
+  end
+  a = a + 5
+end
+return left

@@ -1,0 +1,129 @@
+"""The publisher's way to the logs: a flush is one write, its answer one callback, and no task.
+
+Logs that only go on by a frame take a script that does no more; whatever it leaves alone, and all
+that begins, ends or is looked at, takes the one that knows every condition.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import hiredis
+from redis.exceptions import NoScriptError
+
+from jobs import keys
+from jobs.redis_calls import RedisCalls, open_calls
+from jobs.redis_wire import Address, failure
+from jobs.stream_log import (
+    ADVANCE,
+    APPEND,
+    Append,
+    Appended,
+    Outcome,
+    append_arguments,
+    read_answers,
+)
+
+TakeAnswers = Callable[[list[Appended] | Exception], None]
+"""Gets an answer for each append, in order, or why there are none."""
+
+
+class DirectLog:
+    """Open it with `open_direct_log`."""
+
+    def __init__(self, calls: RedisCalls) -> None:
+        self._calls = calls
+
+    def send(self, appends: Sequence[Append], take: TakeAnswers) -> None:
+        """Appends and publishes for many generations; `take` is called once, in bounded time.
+
+        It gets what Redis refused, or one of REDIS_FAILURES where it is not known what became of
+        the appends. Only to be called when the flush before was answered.
+        """
+        _Flush(self._calls, appends, take).begin()
+
+
+@contextmanager
+def open_direct_log(address: Address) -> Iterator[DirectLog]:
+    """The logs on this server, over a connection of their own, until the block ends."""
+    with open_calls(address) as calls:
+        yield DirectLog(calls)
+
+
+class _Flush:
+    """One flush. Its appends go by their numbers, each until it has its answer."""
+
+    __slots__ = ("_answers", "_appends", "_calls", "_take")
+
+    def __init__(self, calls: RedisCalls, appends: Sequence[Append], take: TakeAnswers) -> None:
+        self._calls = calls
+        self._appends = appends
+        self._take = take
+        # True of all that the shorter script does not leave; the others' are put in their places.
+        self._answers = [Appended(Outcome.APPLIED, one.attempt, one.first) for one in appends]
+
+    def begin(self) -> None:
+        moving: list[int] = []
+        others: list[int] = []
+        for number, one in enumerate(self._appends):
+            (moving if _only_goes_on(one) else others).append(number)
+        self._ask(moving, others)
+
+    def _ask(self, moving: list[int], others: list[int], *, load: bool = False) -> None:
+        commands = []
+        if load:
+            commands += [_packed("SCRIPT", "LOAD", script.text) for script in (ADVANCE, APPEND)]
+        if moving:
+            arguments = _advance_arguments([self._appends[number] for number in moving])
+            commands.append(_packed("EVALSHA", ADVANCE.digest, *arguments))
+        if others:
+            arguments = append_arguments([self._appends[number] for number in others])
+            commands.append(_packed("EVALSHA", APPEND.digest, *arguments))
+        answered = partial(self._answered, moving, others, load)
+        self._calls.ask(b"".join(commands), len(commands), answered)
+
+    def _answered(
+        self, moving: list[int], others: list[int], loaded: bool, replies: list[Any] | Exception
+    ) -> None:
+        if isinstance(replies, Exception):
+            self._take(replies)
+            return
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                error = failure(reply)
+                if isinstance(error, NoScriptError) and not loaded:
+                    # What the other script did meanwhile is found to be there already.
+                    self._ask(moving, others, load=True)
+                else:
+                    self._take(error)
+                return
+        if others:
+            for number, answer in zip(others, read_answers(replies.pop()), strict=True):
+                self._answers[number] = answer
+        left = [moving[place - 1] for place in replies.pop()] if moving else []
+        if left:
+            self._ask([], left)
+        else:
+            self._take(self._answers)
+
+
+def _only_goes_on(one: Append) -> bool:
+    """Whether it is one frame more of a log that has some, and nothing else."""
+    return one.first > 1 and one.ttl_ms == 0 and len(one.frames) == 1 and not one.terminal
+
+
+def _advance_arguments(appends: Sequence[Append]) -> list[bytes | str | int]:
+    arguments: list[bytes | str | int] = [len(appends)]
+    arguments += [keys.log(one.generation_id) for one in appends]
+    for one in appends:
+        arguments += (
+            keys.live(one.generation_id), f"{one.attempt}-{one.first}", one.first - 1,
+            b"%d %d %d 0\n" % (one.attempt, one.first, one.first), one.frames[0],
+        )  # fmt: skip
+    return arguments
+
+
+def _packed(*command: bytes | str | int) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+    return packed
