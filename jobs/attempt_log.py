@@ -5,7 +5,6 @@ kept only until Redis has them.
 """
 
 import io
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
@@ -44,7 +43,7 @@ class AttemptLog:
         self._batch: list[str] = []
         self._pieces: list[FileDelta] = []
         self._delta_end = 0
-        self._frames: deque[bytes] = deque()
+        self._frames: list[bytes] = []
         self._seq = 0
         self._offset = 0
         self.characters = 0
@@ -148,8 +147,9 @@ class AttemptLog:
     def unsent(self) -> Sequence[bytes]:
         """Frames from `sent + 1` on, some at a time; made again where they were sent and lost."""
         self._seal()
-        while self._frames and self._seq - len(self._frames) < self.sent:
-            self._frames.popleft()
+        known = self.sent - (self._seq - len(self._frames))
+        if known > 0:
+            del self._frames[:known]
         if self._seq - len(self._frames) == self.sent:
             return _bounded(self._frames)
         again = rebuild(self.attempt, self.text, self._entries, self.sent)

@@ -50,17 +50,21 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: StopReason | None = None
-        self._asked = asyncio.Event()
+        self._asked: asyncio.Future[None] | None = None
 
     def request(self, reason: StopReason) -> None:
         """Ends the attempt for this reason, unless it is ending already."""
         if self.reason is None:
             self.reason = reason
-            self._asked.set()
+            if self._asked is not None and not self._asked.done():
+                self._asked.set_result(None)
 
-    async def wait(self) -> None:
-        """Returns once a stop was requested."""
-        await self._asked.wait()
+    def asked(self) -> asyncio.Future[None]:
+        """Done once a stop was requested; for whoever runs the attempt, once."""
+        self._asked = asyncio.get_running_loop().create_future()
+        if self.reason is not None:
+            self._asked.set_result(None)
+        return self._asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,7 @@ async def _run(
     """Why the rounds did not end in an answer; None when they did. They are over either way."""
     seconds = settings.relay_generation_timeout_seconds
     rounds = asyncio.create_task(work)
-    asked = asyncio.create_task(stop.wait())
+    asked = stop.asked()
     try:
         await asyncio.wait({rounds, asked}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if rounds.done():

@@ -13,10 +13,11 @@ import os
 import random
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import aiohttp
@@ -65,6 +66,8 @@ class ModelRequest:
     tools: Sequence[Mapping[str, Any]] = ()
 
 
+Read = Callable[[Take], Awaitable[None]]
+"""Gives the pieces of a body until no more are wanted; again gives what is left of it."""
 TakeEvents = Callable[[Sequence[ModelEvent]], None]
 
 
@@ -126,12 +129,12 @@ class Provider:
     ) -> None:
         async with AsyncExitStack() as stack:
             watch = stack.enter_context(closing(SilenceWatch(first_deadline)))
-            response = await self._send(stack, request, watch)
+            read = await self._send(stack, request, watch)
             reading.watch = watch
             finished = False
             try:
                 with watch:
-                    await _read(response, reading.feed)
+                    await read(reading.feed)
             except ModelSilent as silence:
                 if reading.finish_reason is None:
                     raise self._silent(reading.heard) from silence
@@ -144,11 +147,12 @@ class Provider:
             if finished:
                 with suppress(TimeoutError, *_LOST):
                     async with asyncio.timeout(_REST_SECONDS):
-                        await _read(response, lambda _: True)
+                        await read(lambda _: True)
 
     async def _send(
         self, stack: AsyncExitStack, request: ModelRequest, watch: SilenceWatch
-    ) -> httpx2.Response:
+    ) -> "Read":
+        """How the answer's body is read; it is closed with the stack."""
         # Not through the SDK's typed call, which walks through all that is sent, parameter by
         # parameter: half the cost of a request, and 22 ms for a history of 60,000 characters.
         body = {
@@ -178,8 +182,14 @@ class Provider:
             raise failure from error
         except _LOST as error:
             raise _TryAgain(_unavailable(error)) from error
+        response = answer.response
+        pushed: PushedBody | None = response.extensions.get(BODY)
+        if pushed is not None and "content-encoding" not in response.headers:
+            # Alone: request, response and their headers are 8 KiB, for as long as the model thinks.
+            stack.push_async_callback(pushed.aclose)
+            return pushed.push
         stack.push_async_callback(answer.close)
-        return answer.response
+        return partial(_read, response)
 
     def _silent(self, heard: bool) -> ProviderFailed:
         if heard:
@@ -247,10 +257,7 @@ class _Reading:
 
 async def _read(response: httpx2.Response, take: Take) -> None:
     """Gives the body's pieces to `take`, decoded, until it wants no more; raises _LOST."""
-    body: PushedBody | None = response.extensions.get(BODY)
-    if body is not None and "content-encoding" not in response.headers:
-        await body.push(take)
-    elif not response.is_stream_consumed:
+    if not response.is_stream_consumed:
         async with aclosing(response.aiter_bytes()) as pieces:
             async for piece in pieces:
                 if not take(piece):

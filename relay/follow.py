@@ -50,7 +50,7 @@ class Follower:
         "_repair",
         "_sent_at",
         "_sources",
-        "_wake",
+        "_waiter",
         "_write",
         "generation_id",
     )
@@ -71,8 +71,8 @@ class Follower:
         self._past = Past(sources, generation_id, cursor, known, merged=merged)
         self._inbox: list[Message] = []
         self._inbox_bytes = 0
-        self._wake = asyncio.Event()
-        # Whether `events` has given all it had and waits for more.
+        # `events` has given all it had and waits for more; an asyncio.Event would hold 0.8 KiB.
+        self._waiter: asyncio.Future[None] | None = None
         self._listens = False
         self._write: Callable[[bytes], bool] | None = None
         # Whether the row and the log are to be read: something may have been missed.
@@ -134,12 +134,12 @@ class Follower:
             yield self._sent(past.queued())
         while not past.over:
             if not (self._inbox or self._repair or self._idle or self._heartbeat):
+                self._waiter = asyncio.get_running_loop().create_future()
                 self._listens = True
                 try:
-                    await self._wake.wait()
+                    await self._waiter
                 finally:
-                    self._listens = False
-            self._wake.clear()
+                    self._listens, self._waiter = False, None
             if self._inbox and (chunk := self._drain()):
                 began = True
                 yield self._sent(chunk)
@@ -206,7 +206,8 @@ class Follower:
     def _rouse(self) -> None:
         # From now on it has something to give, before which nothing may go out.
         self._listens = False
-        self._wake.set()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def on_subscribed(self) -> None:
         """Hears that messages may be missing up to now (Listener)."""

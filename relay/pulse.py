@@ -15,6 +15,7 @@ from typing import Protocol
 from jobs.database import Database
 from jobs.errors import Unavailable
 from jobs.store.reads import StreamRow, read_stream_rows
+from relay.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class Pulse:
         self._streams: dict[Ticking, int] = {}
         self._slots: dict[int, dict[Ticking, None]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self.stopping = Stopping()
+        """Which streams are cut when the server stops."""
         self.cut_off = 0
         """How many readers were cut off since they took nothing for too long."""
 

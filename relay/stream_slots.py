@@ -137,4 +137,6 @@ class HeldStream(Response):
         self.raw_headers = response.raw_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The other response sends them, and then lets go of them.
+        self.raw_headers = []
         await self._slot._run(self._response, scope, receive, send)

@@ -228,7 +228,7 @@ async def claim(
         return _claimed(row, probe=True)
 
     try:
-        return await db.write(claim_as_probe)
+        return await db.write_at_once(claim_as_probe)
     except _NotClaimed:
         return None
 
@@ -253,7 +253,7 @@ async def hand_over(db: Database, generation_id: str, attempt: int) -> bool:
     async def give(connection: AsyncConnection) -> bool:
         return (await connection.execute(_HAND_OVER, parameters)).rowcount == 1
 
-    return await db.write(give)
+    return await db.write_at_once(give)
 
 
 async def let_go(db: Database, generation_id: str, attempt: int) -> None:

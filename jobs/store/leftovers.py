@@ -176,4 +176,4 @@ async def _promote(db: Database, conversation_id: str) -> str | None:
         await lock_line(connection, conversation_id=conversation_id)
         return await promote(connection, conversation_id)
 
-    return await db.write(work)
+    return await db.write_at_once(work)

@@ -102,7 +102,7 @@ async def beat(db: Database, worker_id: str, running: int) -> Beat:
             held={one.id: one.attempt for one in held},
         )
 
-    return await db.write(renew)
+    return await db.write_at_once(renew)
 
 
 async def check_beats_can_be_stored(db: Database) -> None:

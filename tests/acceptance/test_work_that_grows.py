@@ -62,7 +62,7 @@ def tasks_of_jobs() -> int:
     return running
 
 
-async def test_a_running_generation_is_three_tasks_and_none_a_token(work: Work) -> None:
+async def test_a_running_generation_is_two_tasks_and_none_a_token(work: Work) -> None:
     await work.hire()
     counts = []
     for _ in range(2):
@@ -73,4 +73,4 @@ async def test_a_running_generation_is_three_tasks_and_none_a_token(work: Work) 
             lambda: not [one for one in asyncio.all_tasks() if "publish" in one.get_name()]
         )
         counts.append(tasks_of_jobs())
-    assert counts[1] - counts[0] == 3 * 10
+    assert counts[1] - counts[0] == 2 * 10
