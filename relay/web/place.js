@@ -31,7 +31,7 @@ const EXPLAINED = 12;
 
 /**
  * @param {{personaId?: string, conversationId?: string}} where
- * @param {(what: "change" | "started" | "reset" | "lost" | "ended" | "unauthorized", generation?: any) => void} tell
+ * @param {(what: "change" | "started" | "running" | "nobody" | "reset" | "lost" | "ended" | "unauthorized", generation?: any) => void} tell
  */
 export function openPlace(where, tell) {
   const abort = new AbortController();
@@ -148,6 +148,7 @@ export function openPlace(where, tell) {
       stopping: false,
     };
     known.live = live;
+    let running = false;
     const mine = follow(generation.id, {
       root: api.root,
       token: api.token,
@@ -158,6 +159,9 @@ export function openPlace(where, tell) {
       onEvent(event) {
         const { worker } = live.shown;
         live.shown = apply(live.shown, event);
+        if (live.shown.state === "running" && !running) tell("running");
+        running ||= live.shown.state === "running";
+        if (live.shown.worker === "none" && worker !== "none") tell("nobody");
         live.timeline = noteEvent(live.timeline, event, Date.now());
         if (event.type === "reset") tell("reset");
         if (live.shown.worker === "lost" && worker !== "lost") tell("lost");

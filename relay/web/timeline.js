@@ -30,8 +30,8 @@ const CHARACTERS_A_TOKEN = 6;
 
 const ENDS = {
   completed: "committed to the database, then told",
-  failed: "failed; what was written is kept",
-  cancelled: "stopped; what was written is kept",
+  failed: "failed",
+  cancelled: "stopped",
   expired: "not started in time",
 };
 
@@ -120,11 +120,14 @@ export function noteEvent(line, { type, data }, at) {
     case "completed":
     case "failed":
     case "cancelled":
-    case "expired":
+    case "expired": {
+      const kept = data.generation.output ? "what was written is kept" : "nothing was written";
+      const broken = type === "failed" || type === "cancelled";
       return {
-        ...mark(line, at, type, ENDS[type]),
+        ...mark(line, at, type, broken ? `${ENDS[type]}; ${kept}` : ENDS[type]),
         end: { at, state: type, generation: data.generation },
       };
+    }
     default:
       return line;
   }

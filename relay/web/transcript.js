@@ -122,10 +122,14 @@ function unfinished(/** @type {any} */ generation) {
 
 /** What the page says of how a generation ended, in a person's words. */
 export function reason(/** @type {any} */ generation) {
-  if (generation.state === "cancelled") return "Stopped. What was written so far is kept.";
+  if (generation.state === "cancelled")
+    return generation.output
+      ? "Stopped. What was written so far is kept."
+      : "Stopped. Nothing was written.";
   if (generation.state === "expired")
     return "It could not be started in time, and will not run late.";
-  return generation.error?.message || generation.error?.code || "It failed without a reason.";
+  const why = generation.error?.message || generation.error?.code || "it failed without a reason";
+  return why.charAt(0).toUpperCase() + why.slice(1);
 }
 
 /** What an active generation is doing, in a person's words. */

@@ -8,6 +8,11 @@ from playwright.async_api import Route, expect
 from tests.browser.visit import Visit
 
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script> **bold** <b>not</b>'
+FRAMES = """new Promise((done) => {
+  let left = 30;
+  const next = () => (left-- > 0 ? requestAnimationFrame(next) : done());
+  next();
+})"""
 
 
 async def test_markup_of_a_model_is_shown_as_text(visit: Visit) -> None:
@@ -129,3 +134,25 @@ async def test_a_server_that_wants_a_token_is_given_it_with_every_request(visit:
     await visit.quiet()
     assert await visit.shown_answer() == "Let in"
     assert refused == before
+
+
+async def test_the_end_of_a_conversation_stays_in_sight_when_its_timeline_opens(
+    visit: Visit,
+) -> None:
+    await visit.page.set_viewport_size({"width": 1280, "height": 560})
+    await visit.open(model="demo")
+    await visit.create("Ada", "A tutor.")
+    await visit.quiet()
+    below = """() => {
+      const { scrollTop, scrollHeight, clientHeight } = document.querySelector(".scroller");
+      return scrollHeight > clientHeight && scrollHeight - scrollTop - clientHeight < 2;
+    }"""
+    await visit.page.wait_for_function(below)
+    await visit.test_id("timeline").locator("summary").click()
+    await expect(visit.test_id("line-marks")).to_be_visible()
+    await visit.page.evaluate(FRAMES)
+    assert await visit.page.evaluate(below)
+    # Who scrolls up is left where they read.
+    await visit.page.locator(".scroller").hover()
+    await visit.page.mouse.wheel(0, -400)
+    await expect(visit.page.get_by_label("Go to the newest words")).to_be_visible()

@@ -35,6 +35,7 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
     icon("down"),
   );
   let sticks = true;
+  let top = 0;
 
   const atEnd = () =>
     scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < CLOSE_TO_END_PX;
@@ -46,7 +47,12 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
   scroller.addEventListener(
     "scroll",
     () => {
-      sticks = atEnd();
+      // Hidden behind another pane it has no place.
+      if (scroller.clientHeight === 0) return;
+      // Only a person scrolls up: what opens below takes its height in several steps.
+      if (atEnd()) sticks = true;
+      else if (scroller.scrollTop < top) sticks = false;
+      top = scroller.scrollTop;
       toEnd.hidden = sticks;
     },
     { passive: true },
