@@ -108,6 +108,8 @@ async function send(/** @type {string} */ text) {
   talk.follow();
   if (!place) {
     const generation = await api.start({ kind: "chat", input: text });
+    // It may have ended before it is followed here.
+    tabs.postMessage(generation.conversation_id);
     go(`#/chat/${generation.conversation_id}`);
     return;
   }
@@ -119,6 +121,7 @@ async function again(/** @type {any} */ generation) {
   const persona = place?.known.persona;
   if (generation.kind !== "generate" || persona?.version !== 0) return send(generation.input);
   const made = await api.createPersona(persona.name, generation.input);
+  tabs.postMessage(made.conversation_id);
   go(`#/personas/${made.persona_id}`);
 }
 
@@ -157,15 +160,17 @@ function draw() {
       : "Write a message";
   box.update({ active, stopping: live?.stopping ?? false, prompt });
   trouble.hidden = !known.error;
-  if (known.error) setText(trouble, known.error.message);
+  const gone = known.error?.status === 404 && !known.loaded;
+  const why = gone ? "It is not there: deleted, or never made." : known.error?.message;
+  if (known.error) setText(trouble, why);
+  box.node.hidden = gone;
   document.title = `${active ? "● " : ""}${known.persona?.name ?? "Chat"} · Persona Relay`;
 }
 
 function told(/** @type {string} */ what, /** @type {any} */ generation) {
-  if (what === "started") {
-    announce("Writing begins.");
-    tabs.postMessage(generation.conversation_id);
-  }
+  if (what === "started") tabs.postMessage(generation.conversation_id);
+  if (what === "running") announce("Writing begins.");
+  if (what === "nobody") announce("Waiting: no worker is running yet.");
   if (what === "lost") announce("The worker was lost. Another one takes over.");
   if (what === "reset") announce("Writing begins anew.");
   if (what === "ended") {
@@ -196,6 +201,7 @@ function open() {
   place?.close();
   place = null;
   trouble.hidden = true;
+  box.node.hidden = false;
   const [, kind = "", id = ""] = location.hash.replace(/^#/, "").split("/").map(decodeURIComponent);
   showPane("conversation");
   list.show(id);
@@ -220,6 +226,7 @@ function open() {
     const form = newPersona(
       (generation) => {
         void list.load();
+        tabs.postMessage(generation.conversation_id);
         go(`#/personas/${generation.persona_id}`);
       },
       (error) => error.status === 401 && list.askForToken(),

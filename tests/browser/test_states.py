@@ -1,18 +1,20 @@
 """Each state of the page, reached for real where it can be, and none that axe-core objects to."""
 
 import asyncio
-import json
+import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
 from playwright.async_api import Browser, Route, expect
+from sqlalchemy import text
 
 from tests.browser.accessible import assert_accessible
 from tests.browser.visit import Visit
-from tests.chaos.system import System, open_system
+from tests.chaos.system import Refused, System, open_system
 from tests.services import RedisServer
 
+BUDGET = 12
 BRIEF = "A patient statistics tutor for nurses: plain language, questions before answers."
 
 
@@ -23,7 +25,8 @@ async def system(
     """A relay and a worker as processes of their own, to be killed."""
     folder = tmp_path_factory.mktemp("system")
     url = f"sqlite+aiosqlite:///{folder}/relay.db"
-    async with open_system(redis_server, url, folder) as system:
+    budget = {"owner_generations_per_minute": BUDGET}
+    async with open_system(redis_server, url, folder, **budget) as system:
         yield system
 
 
@@ -76,7 +79,9 @@ async def test_a_message_that_no_worker_takes_says_so_and_is_answered_later(
     await there.say("Anybody?")
     await expect(there.test_id("activity")).to_contain_text("no worker is running")
     await expect(there.test_id("line-state")).to_have_text("Queued")
+    await expect(there.test_id("announcer")).to_have_text("Waiting: no worker is running yet.")
     await there.keep_screenshot("queued")
+    await assert_accessible(there)
     worker.launch()
     await worker.ready()
     await there.quiet()
@@ -91,7 +96,7 @@ async def test_a_silent_model_is_thinking_and_its_worker_alive(there: Visit) -> 
     await there.keep_screenshot("thinking")
     await assert_accessible(there)
     await there.page.keyboard.press("Escape")
-    await expect(there.test_id("turn-outcome")).to_contain_text("Stopped")
+    await expect(there.test_id("turn-outcome")).to_contain_text("Stopped. Nothing was written.")
 
 
 async def test_offline_and_online_again_in_mid_stream_loses_no_word(visit: Visit) -> None:
@@ -113,6 +118,54 @@ async def test_offline_and_online_again_in_mid_stream_loses_no_word(visit: Visit
     await expect(visit.test_id("line-facts")).to_contain_text("1 reconnect")
 
 
+async def test_an_empty_page_says_how_to_begin(there: Visit) -> None:
+    # Nobody has made a persona there.
+    await there.page.goto(f"{there.url}/#/")
+    await expect(there.page.get_by_role("heading", name="A persona, from a brief.")).to_be_visible()
+    await expect(there.page.get_by_text("None yet. Make the first from a brief.")).to_be_visible()
+    await expect(there.test_id("name")).to_be_focused()
+    await there.keep_screenshot("empty")
+    await assert_accessible(there)
+    await there.page.goto(f"{there.url}/#/chat")
+    await expect(there.page.get_by_text("It goes on when you close the page.")).to_be_visible()
+    await expect(there.test_id("composer")).to_be_focused()
+    await expect(there.test_id("send")).to_be_disabled()
+    await there.keep_screenshot("empty-chat")
+    await assert_accessible(there)
+
+
+async def test_a_lost_connection_is_said_to_be_sought_again(visit: Visit) -> None:
+    away = asyncio.Event()
+
+    async def drop(route: Route) -> None:
+        await (route.continue_() if away.is_set() else route.abort("connectionreset"))
+
+    await visit.page.route("**/events", drop)
+    await visit.open("#/chat", "demo-tokens-60-30")
+    await visit.say("Count")
+    await expect(visit.test_id("activity")).to_have_text("Connection lost. Reconnecting…")
+    await expect(visit.test_id("line-state")).to_have_text("Away")
+    await visit.keep_screenshot("reconnecting")
+    await assert_accessible(visit)
+    away.set()
+    await visit.quiet()
+    await assert_committed(visit, 60)
+
+
+async def test_the_question_before_a_deletion_is_accessible_and_can_be_left(visit: Visit) -> None:
+    await visit.open()
+    await visit.create("Ada", BRIEF)
+    await visit.quiet()
+    await visit.test_id("delete").click()
+    await expect(visit.test_id("delete-dialog")).to_be_visible()
+    await visit.keep_screenshot("delete")
+    await assert_accessible(visit)
+    await visit.page.keyboard.press("Escape")
+    await expect(visit.test_id("delete-dialog")).to_be_hidden()
+    await expect(visit.test_id("delete")).to_be_focused()
+    assert (await visit.persona())["version"] == 1
+
+
 async def test_a_page_that_loads_says_so(visit: Visit) -> None:
     held = asyncio.Event()
 
@@ -132,40 +185,30 @@ async def test_a_page_that_loads_says_so(visit: Visit) -> None:
     await expect(visit.answer).to_have_text("Hello")
 
 
-async def test_over_the_budget_the_message_stays_and_the_wait_is_counted(visit: Visit) -> None:
-    refused = 0
-
-    async def refuse(route: Route) -> None:
-        nonlocal refused
-        if route.request.method != "POST" or refused:
-            await route.continue_()
-            return
-        refused += 1
-        problem = {
-            "title": "Too many",
-            "detail": "60 generations a minute.",
-            "code": "limit_exceeded",
-        }
-        await route.fulfill(
-            status=429,
-            body=json.dumps(problem),
-            headers={"retry-after": "3", "content-type": "application/problem+json"},
-        )
-
-    await visit.page.route("**/v1/generations", refuse)
-    await visit.open("#/chat", "demo-echo-fast")
-    await visit.say("Patience")
-    await expect(visit.test_id("composer-error")).to_contain_text("Over the limit")
-    await expect(visit.test_id("composer-error")).to_contain_text("Again in")
-    await expect(visit.test_id("composer")).to_have_value("Patience")
-    await expect(visit.test_id("send")).to_be_disabled()
-    await visit.keep_screenshot("over-budget")
-    await assert_accessible(visit)
-    await expect(visit.test_id("composer-error")).to_be_hidden()
-    await visit.test_id("send").click()
-    await visit.quiet()
-    assert await visit.shown_answer() == "Patience"
-    assert refused == 1
+async def test_over_the_budget_the_message_stays_and_the_wait_is_counted(
+    there: Visit, system: System
+) -> None:
+    await there.open("#/chat", "demo-echo-fast")
+    older = text("UPDATE generations SET created_at = created_at - :ms")
+    await system.db.write_one(older, {"ms": 60_000})
+    for _ in range(BUDGET):
+        await system.ask("demo-echo-fast")
+    await system.at_rest()
+    with pytest.raises(Refused, match="429"):
+        await system.ask("demo-echo-fast")
+    # What filled the minute is some 52 seconds old now: there is little to wait for.
+    await system.db.write_one(older, {"ms": 52_000})
+    await there.say("Patience")
+    await expect(there.test_id("composer-error")).to_contain_text("Over the limit")
+    await expect(there.test_id("composer-error")).to_contain_text("Again in")
+    await expect(there.test_id("composer")).to_have_value("Patience")
+    await expect(there.test_id("send")).to_be_disabled()
+    await there.keep_screenshot("over-budget")
+    await assert_accessible(there)
+    await expect(there.test_id("composer-error")).to_be_hidden()
+    await there.test_id("send").click()
+    await there.quiet()
+    assert await there.shown_answer() == "Patience"
 
 
 async def test_a_failed_answer_and_a_stopped_one_are_told_apart(visit: Visit) -> None:
@@ -215,10 +258,34 @@ async def test_fifty_generations_are_listed_and_each_can_be_opened(visit: Visit)
     await visit.keep_screenshot("fifty")
     await assert_accessible(visit)
     # Each is listed as ended without anybody opening it.
-    first = visit.test_id("chats").get_by_role("link", name="Talk 0", exact=True)
-    # By keyboard: the list may move below a pointer while it is read again.
-    await first.press("Enter")
+    first = visit.page.get_by_text("Talk 0", exact=True)
+    await visit.test_id("chats").locator("a").filter(has=first).click()
     await expect(visit.answer).to_have_text("Talk 0")
+
+
+async def test_a_row_stays_below_the_pointer_that_presses_it(visit: Visit) -> None:
+    for said in ("Under it", "Pressed"):
+        made = {"kind": "chat", "input": said, "model": "demo-echo-fast"}
+        await visit.post("/v1/generations", made)
+    await visit.open()
+    rows = visit.test_id("chats").locator("a")
+    pressed = rows.filter(has_text="Pressed").first
+    await pressed.hover()
+    await visit.page.mouse.down()
+    # Another tab begins a chat: this one hears of it and reads the list again.
+    other = Visit(await visit.page.context.new_page(), visit.url)
+    await other.open("#/chat", "demo-echo-fast")
+    async with visit.page.expect_response(lambda one: "?kind=chat" in one.url) as read:
+        await other.say("In between")
+    await (await read.value).finished()
+    await other.quiet()
+    await expect(pressed).to_be_visible()
+    await visit.page.mouse.up()
+    await expect(visit.answer).to_have_text("Pressed")
+    assert other.troubles == []
+    # Once nobody points at it, the list is as it should be.
+    await visit.page.mouse.move(700, 400)
+    await expect(rows.first).to_have_text(re.compile("In between"))
 
 
 @pytest.mark.parametrize("width", [1280, 360])

@@ -209,7 +209,10 @@ async def test_a_deleted_persona_is_gone_from_the_page(visit: Visit) -> None:
     links = visit.test_id("personas").locator(f'a[href="#/personas/{ident}"]')
     await expect(links).to_have_count(0)
     await visit.open(f"#/personas/{ident}")
-    await expect(visit.test_id("trouble")).to_be_visible()
+    await expect(visit.test_id("trouble")).to_contain_text("It is not there")
+    await expect(visit.test_id("composer")).to_be_hidden()
+    await visit.page.goto(f"{visit.url}/#/chat")
+    await expect(visit.test_id("composer")).to_be_visible()
 
 
 async def test_two_tabs_show_the_same_answer(visit: Visit) -> None:

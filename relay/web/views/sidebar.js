@@ -7,6 +7,8 @@ import { element, icon, reconcile, setText } from "../element.js";
 
 /** While a listed chat is being written, the list is read again. */
 const LOOK_AGAIN_MS = 3000;
+/** A click comes so late after the finger is gone, at most. */
+const STILL_MS = 500;
 /** @type {Record<string, string>} */
 const DETAILS = {
   queued: "queued",
@@ -28,8 +30,12 @@ export function sidebar(root, { onError }) {
   let further = [];
   /** @type {string | null} */
   let nextCursor = null;
-  /** @type {{id: string, title: string, state: string}[]} */
+  /** @type {{id: string, title: string, state: string, madeAt: string}[]} */
   let chats = [];
+  /** What is drawn: rows stay where they are while somebody points at them. */
+  let drawn = { personas: /** @type {any[]} */ ([]), chats };
+  let still = false;
+  let letGo = 0;
   let current = "";
   let loads = 0;
   let again = 0;
@@ -117,8 +123,33 @@ export function sidebar(root, { onError }) {
     return element("li", {}, element("a", { href }, title, detail));
   }
 
+  function hold() {
+    clearTimeout(letGo);
+    still = true;
+  }
+
+  function release() {
+    clearTimeout(letGo);
+    letGo = setTimeout(() => {
+      still = false;
+      draw();
+    }, STILL_MS);
+  }
+
+  for (const places of [people, talks]) {
+    for (const type of ["pointermove", "pointerdown", "focusin"])
+      places.addEventListener(type, hold, { passive: true });
+    for (const type of ["pointerleave", "focusout"]) places.addEventListener(type, release);
+  }
+
   function draw() {
-    const personas = [...newest, ...further];
+    const inPlace = (/** @type {any[]} */ old, /** @type {any[]} */ now) =>
+      still ? old.map((one) => now.find(({ id }) => id === one.id) ?? one) : now;
+    drawn = {
+      personas: inPlace(drawn.personas, [...newest, ...further]),
+      chats: inPlace(drawn.chats, chats),
+    };
+    const { personas } = drawn;
     none.hidden = personas.length > 0;
     more.hidden = nextCursor === null;
     const fill = (
@@ -142,15 +173,15 @@ export function sidebar(root, { onError }) {
     );
     reconcile(
       talks,
-      chats,
+      drawn.chats,
       (one) => one.id,
       (one) => place(`#/chat/${one.id}`),
       (item, one) => {
-        fill(item, one.id, one.title, DETAILS[one.state] ?? "");
+        fill(item, one.id, one.title, DETAILS[one.state] ?? moment(one.madeAt));
         item.dataset.state = one.state;
       },
     );
-    talks.hidden = chats.length === 0;
+    talks.hidden = drawn.chats.length === 0;
   }
 
   async function load() {
@@ -168,12 +199,16 @@ export function sidebar(root, { onError }) {
       else nextCursor = page.next_cursor;
       newest = page.data;
       const byConversation = new Map();
-      for (const one of started.data)
-        byConversation.set(one.conversation_id, byConversation.get(one.conversation_id) ?? one);
+      // Newest first: the first of a conversation tells how it does, the last one names it.
+      for (const one of started.data) {
+        const { state, created_at } = byConversation.get(one.conversation_id) ?? one;
+        byConversation.set(one.conversation_id, { ...one, state, created_at });
+      }
       chats = [...byConversation.values()].map((one) => ({
         id: one.conversation_id,
         title: one.input.split("\n", 1)[0].slice(0, 80),
         state: one.state,
+        madeAt: one.created_at,
       }));
       draw();
       clearTimeout(again);
@@ -223,4 +258,13 @@ export function sidebar(root, { onError }) {
       token.focus();
     },
   };
+}
+
+/** The time of today, else the day. */
+function moment(/** @type {string} */ made) {
+  const then = new Date(made);
+  const today = then.toDateString() === new Date().toDateString();
+  return today
+    ? then.toLocaleTimeString(undefined, { timeStyle: "short" })
+    : then.toLocaleDateString(undefined, { day: "numeric", month: "short" });
 }
