@@ -4,9 +4,8 @@
 -- before it, head of the message, the frame. Replies the numbers of the logs that it left as they
 -- are: `append.lua` is to say what is wrong with them.
 --
--- A log holds the entries of one attempt, dense from 1, so that its length tells what its tail is;
--- XADD refuses an entry of an attempt that is not the newest. (One that Redis put back to an earlier
--- attempt's of the very same length is found when it is looked at next.)
+-- Only for first attempts: their logs are dense from 1, so that a log's length tells what its tail is;
+-- XADD refuses an entry of an attempt that is not the newest.
 local left, a = {}, 1
 for i, key in ipairs(KEYS) do
   if redis.pcall('XLEN', key) == tonumber(ARGV[a + 2])

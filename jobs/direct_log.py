@@ -110,7 +110,10 @@ class _Flush:
 
 def _only_goes_on(one: Append) -> bool:
     """Whether it is one frame more of a log that has some, and nothing else."""
-    return one.first > 1 and one.ttl_ms == 0 and len(one.frames) == 1 and not one.terminal
+    # Of a later one, Redis may have been put back to the log before, of the same length.
+    is_first = one.attempt == 1
+    goes_on = one.first > 1 and len(one.frames) == 1 and not one.terminal
+    return is_first and goes_on and one.ttl_ms == 0
 
 
 def _advance_arguments(appends: Sequence[Append]) -> list[bytes | str | int]:

@@ -99,6 +99,14 @@ async def test_what_does_not_go_on_is_left_alone_and_its_reason_asked_for(redis_
         assert not await rig.redis.exists(keys.log("gen_lost"))
 
 
+async def test_a_log_that_was_put_back_to_the_attempt_before_takes_nothing(redis_url: str) -> None:
+    async with open_direct(redis_url) as (rig, direct):
+        await sent(direct, [append(1, 3)])
+        [answer] = await sent(direct, [goes_on(4, attempt=2)])
+        assert answer.outcome is GAP
+        assert await rig.stored(NAME) == frames(1, 3)
+
+
 async def test_the_scripts_are_sent_again_to_a_server_that_forgot_them(redis_url: str) -> None:
     async with open_direct(redis_url) as (rig, direct):
         listener = await rig.listen()
