@@ -103,6 +103,36 @@ async def test_a_token_waits_for_the_timer_flush_ms_at_most_and_all_leave_togeth
     link.stop()
 
 
+async def test_only_tokens_of_several_generations_wait_for_one_another() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=900)
+    logs = [link.start(f"gen_{n}", 1, lambda: None) for n in range(2)]
+    for log in logs:
+        log.append_text("a")
+    await scripted.called(1)
+    for _ in range(2):
+        logs[0].append_text("b")
+        assert await link.drain(2)
+    together, alone = (after - before for before, after in pairwise(scripted.at))
+    assert 0.29 <= together <= 0.89
+    assert alone <= 0.29
+    link.stop()
+
+
+async def test_a_redis_that_takes_its_time_makes_no_pause_longer() -> None:
+    scripted = Scripted()
+    scripted.gate.clear()
+    link = over(scripted, flush_ms=60_000)
+    log = link.start(NAME, 1, lambda: None)
+    log.append_text("a")
+    await scripted.called(1)
+    await asyncio.sleep(0.2)
+    scripted.gate.set()
+    assert await link.drain(2)
+    assert link._earliest - link._began < 0.2
+    link.stop()
+
+
 async def test_without_a_longest_wait_nothing_waits() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=0)
