@@ -9,6 +9,7 @@ from collections.abc import Generator
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from jobs.database import database_url
 from jobs.errors import JobsError
@@ -24,6 +25,11 @@ from relay.settings import RelaySettings
 log = logging.getLogger(__name__)
 
 STOPPING_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than nginx or an SDK keeps its end of one.
+
+Else a request may come on one that is just being closed, and is tried again or is a 502.
+"""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -46,7 +52,17 @@ def serve(settings: RelaySettings, address: Address, *, demo: bool = False) -> N
     exporter()
     app = create_app(settings, demo=demo)
     listener = listen(address)
-    config = uvicorn.Config(
+    config = server_config(app)
+    server = _Server(config, listening_at(listener, address.host))
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[listener]))
+    if not server.started:
+        raise NotServed
+
+
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """How the relay is served."""
+    return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
@@ -55,13 +71,9 @@ def serve(settings: RelaySettings, address: Address, *, demo: bool = False) -> N
         loop="uvloop",
         http=Connection,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOPPING_SECONDS,
     )
-    server = _Server(config, listening_at(listener, address.host))
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve(sockets=[listener]))
-    if not server.started:
-        raise NotServed
 
 
 class _Server(uvicorn.Server):

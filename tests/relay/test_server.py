@@ -15,10 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from jobs.database import Database
 from relay.listening import Address, PortTaken, listen, listening_at
-from relay.server import STOPPING_SECONDS
+from relay.server import STOPPING_SECONDS, server_config
 from tests.conformance.acts import Acts, outcome
 from tests.services import Child
 from tests.services.waiting import until
@@ -156,6 +157,11 @@ def test_connections_inherit_what_gets_rid_of_dead_readers() -> None:
                 assert accepted.getsockopt(tcp, socket.TCP_NODELAY)
                 # Linux answers with twice of what was asked for.
                 assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 131_072
+
+
+def test_an_idle_connection_is_kept_longer_than_by_any_who_asks() -> None:
+    # nginx keeps one to its upstream for a minute, the SDKs keep theirs for some seconds.
+    assert server_config(Starlette()).timeout_keep_alive > 60
 
 
 @pytest.mark.parametrize(
