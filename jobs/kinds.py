@@ -127,6 +127,11 @@ class Kinds:
         """All of them, the built-in ones first."""
         return (*(kind.value for kind in Kind), *self.custom)
 
+    @property
+    def write_with_answers(self) -> bool:
+        """Whether any of them writes something of its own when it completes."""
+        return any(one.on_completed is not None for one in self.custom.values())
+
     def label(self, kind: Kind) -> str:
         """What figures call it, one of a bounded number."""
         return kind.value if self.knows(kind) else OTHER

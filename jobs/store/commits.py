@@ -187,8 +187,8 @@ async def commit(
             return None
         return Committed(generation_of(row, row.answer), promoted, row.owner)
 
-    # An application's code may wait for what SQLite's thread can't be made to wait for.
-    write = db.write if kinds.custom else db.write_at_once
+    # Code of others may await anything, which needs the loop.
+    write = db.write if kinds.write_with_answers else db.write_at_once
     pauses = iter(_PAUSES_SECONDS)
     while True:
         try:

@@ -62,7 +62,6 @@ def test_generations_are_listed_and_retried_by_their_kind(
 @pytest.mark.parametrize(
     "words",
     [
-        ("serve", "--port", "0"),
         ("generations", "list"),
         ("generations", "tail", "gen_x"),
         ("generations", "retry", "gen_x"),

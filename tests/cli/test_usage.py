@@ -163,6 +163,8 @@ def test_bytes_that_are_no_text_are_refused(words: tuple[str, ...], terminal: Te
         (("serve",), "OTEL_TRACES_EXPORTER", "zipkin"),
         (("worker",), "OTEL_TRACES_EXPORTER", "zipkin"),
         (("worker",), "RELAY_METRICS_ADDRESS", "9464"),
+        (("serve",), "RELAY_KINDS", "no_such_app:KINDS"),
+        (("worker",), "RELAY_KINDS", "no_such_app:KINDS"),
         (("migrate",), "RELAY_DATABASE_URL", "x"),
         (("dev", "--port", "0"), "RELAY_MAX_JOBS", "0"),
         (("dev", "--port", "0"), "RELAY_AUTH", "maybe"),
