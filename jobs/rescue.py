@@ -24,6 +24,7 @@ from jobs.ids import new_id
 from jobs.kept import kept_events
 from jobs.kinds import BUILT_IN
 from jobs.measures import Measures
+from jobs.offers import LOST_SPREAD_SECONDS, Offers, spread
 from jobs.outage import Outage
 from jobs.queue import Queue
 from jobs.redis_link import REDIS_FAILURES
@@ -54,11 +55,6 @@ one, and could not either."""
 ROWS_A_DUTY = 200
 LOST_A_ROUND = 2_000
 """All that a large worker may run: none of its generations waits for others to be claimed."""
-SPREAD_SECONDS = 3.0
-"""Over how long re-enqueued work is spread when there is much of it (protocol §8)."""
-SPREAD_A_ROW_SECONDS = 0.05
-LOST_SPREAD_SECONDS = 1.5
-"""The same for what was lost: its readers wait, and the last one's turn is within lease + 5 s."""
 ENDS_AT_ONCE = 16
 FORGET_EVERY_SECONDS = 3600.0
 COMPLAIN_EVERY_SECONDS = 60.0
@@ -109,7 +105,7 @@ class Rescuer:
     _forget_at: float = 0.0
     _outage: Outage = field(default_factory=lambda: Outage("rescue can't read the database"))
     _enqueued: set[str] = field(default_factory=set)
-    _offered: dict[tuple[str, int], float] = field(default_factory=dict)
+    _offers: Offers = field(default_factory=Offers)
     _unreadable: dict[str, float] = field(default_factory=dict)
     _end_again: dict[str, float] = field(default_factory=dict)
     _complain_at: dict[str, float] = field(default_factory=dict)
@@ -217,7 +213,7 @@ class Rescuer:
         if not self._may_judge():
             # The database stood still meanwhile, and nobody could beat.
             return
-        before, self._offered = self._offered, {}
+        self._offers.keep((row.id, row.attempt) for row in rows)
         self._unreadable = {
             row.id: self._unreadable[row.id] for row in rows if row.id in self._unreadable
         }
@@ -227,35 +223,36 @@ class Rescuer:
         to_end: list[Lost] = []
         offered: list[Lost] = []
         for row in rows:
-            ends = self._is_at_its_end(row, before.get((row.id, row.attempt)))
-            (to_end if ends else offered).append(row)
+            (to_end if self._is_at_its_end(row) else offered).append(row)
         for row in offered:
+            name, now = (row.id, row.attempt), time.monotonic()
+            if not self._offers.is_due(name, now):
+                continue
             defer = spread(len(rows), LOST_SPREAD_SECONDS) if len(rows) > 1 else 0
             if not await self.queue.enqueue(row.id, row.attempt, defer_seconds=defer):
                 break
-            self._note_offer(row, before.get((row.id, row.attempt)))
+            if self._offers.note(name, now):
+                self._note_offer(row)
         await self._end_all(to_end)
 
-    def _is_at_its_end(self, row: Lost, since: float | None) -> bool:
+    def _is_at_its_end(self, row: Lost) -> bool:
         lost = row.lost_attempts + (0 if row.handed_over else 1)
         # One that was handed over and may not begin anew had told its readers nothing.
         may_run = row.restartable or row.handed_over
-        untaken = row.kind not in BUILT_IN and self._waited_long(since)
+        untaken = row.kind not in BUILT_IN and self._waited_long(row)
         return lost >= self.settings.relay_max_attempts or not may_run or untaken
 
-    def _waited_long(self, since: float | None) -> bool:
+    def _waited_long(self, row: Lost) -> bool:
         """Whether it was offered for as long as a queued one may wait: nobody may know its kind."""
+        since = self._offers.since((row.id, row.attempt))
         longest = self.settings.relay_queue_expires_seconds
         return since is not None and time.monotonic() - since > longest
 
-    def _note_offer(self, row: Lost, since: float | None) -> None:
-        self._offered[row.id, row.attempt] = time.monotonic() if since is None else since
-        if since is None:
-            self.counts.offered_again += 1
-            log.warning(
-                "nobody runs it: offered again",
-                extra={"generation": row.id, "attempt": row.attempt},
-            )
+    def _note_offer(self, row: Lost) -> None:
+        self.counts.offered_again += 1
+        log.warning(
+            "nobody runs it: offered again", extra={"generation": row.id, "attempt": row.attempt}
+        )
 
     async def _end_all(self, rows: list[Lost]) -> None:
         """Ends these, many at a time, since each has readers that wait; raises Unavailable."""
@@ -395,8 +392,3 @@ class Rescuer:
             await forget_workers(self.database)
             await forget_breakers(self.database)
             self._forget_at = time.monotonic() + FORGET_EVERY_SECONDS
-
-
-def spread(rows: int, longest_seconds: float = SPREAD_SECONDS) -> float:
-    """How long to defer one of so many rows, in seconds, so that they don't start at once."""
-    return random.uniform(0, min(longest_seconds, rows * SPREAD_A_ROW_SECONDS))

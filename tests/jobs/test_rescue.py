@@ -14,14 +14,8 @@ from jobs.database import Database
 from jobs.errors import Unavailable
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, Generation, SkillChoice, State
-from jobs.rescue import (
-    END_AGAIN_SECONDS,
-    LOST_SPREAD_SECONDS,
-    SPREAD_SECONDS,
-    UNHEARD_SHARE,
-    UNREADABLE_SECONDS,
-    spread,
-)
+from jobs.offers import AGAIN_SECONDS, LOST_SPREAD_SECONDS, SPREAD_SECONDS, spread
+from jobs.rescue import END_AGAIN_SECONDS, UNHEARD_SHARE, UNREADABLE_SECONDS
 from jobs.store import commits
 from jobs.store.claims import claim, hand_over, register_worker
 from jobs.store.leftovers import Lost, find_lost
@@ -148,6 +142,25 @@ async def test_a_lost_workers_generation_is_offered_again_once(work: Work, clock
     assert rescuer.counts.offered_again == 1
     assert await work.queue.depth() == 1
     assert (await work.read(asked)).attempt == 1
+
+
+async def test_what_was_offered_is_left_to_the_workers_for_a_while(
+    work: Work, clock: Clock
+) -> None:
+    await abandoned(work)
+    rescuer = work.rescuer()
+    for _ in range(3):
+        await rescuer.round()
+        clock.now += LEASE / 3 + 0.1
+    await rescuer.round()
+    await work.redis.delete(keys.QUEUE)
+    clock.now += AGAIN_SECONDS - 0.1
+    await rescuer.round()
+    assert await work.queue.depth() == 0
+    clock.now += 0.2
+    await rescuer.round()
+    assert await work.queue.depth() == 1
+    assert rescuer.counts.offered_again == 1
 
 
 async def test_all_that_a_large_worker_lost_is_offered_in_one_round(
