@@ -3,6 +3,7 @@
 Every door leads through `accept_generation`, so nothing is enqueued without passing the limits.
 """
 
+import asyncio
 import hashlib
 import logging
 
@@ -86,11 +87,13 @@ async def accept_generation(
         raise
     if not accepted.replayed:
         services.counts.accepted[new.kind.value] += 1
-        logger.info(
-            "generation accepted",
-            extra={"generation": accepted.generation.id, "kind": new.kind.value},
-        )
+        # In the loop's next turn: a line of log costs 0.2 ms, and a reader waits for what follows.
+        asyncio.get_running_loop().call_soon(_log_accepted, accepted.generation.id, new.kind.value)
     return accepted
+
+
+def _log_accepted(generation_id: str, kind: str) -> None:
+    logger.info("generation accepted", extra={"generation": generation_id, "kind": kind})
 
 
 def request_hash(request: Request, canonical_body: bytes) -> str:
