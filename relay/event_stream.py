@@ -95,7 +95,7 @@ class EventStream(EventSourceResponse):
             await super().__call__(scope, receive, send)
             return
         self._pulse.add(self)
-        self._pulse.stopping.add(self._cut)
+        self._pulse.stopping.add(self._cut, self._listen_for_exit_signal)
         self._direct = direct_write(scope)
         # In place of sse-starlette's three tasks, which hold 10 KiB while a stream is open.
         left = asyncio.create_task(self._leaves(receive))

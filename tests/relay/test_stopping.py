@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 
 import anyio
 import pytest
-from sse_starlette import EventSourceResponse
 
 from relay.stopping import Stopping
 from tests.relay.stage import authoring
@@ -52,22 +51,23 @@ async def test_an_open_stream_is_two_tasks_and_all_of_them_wait_together_for_the
     await eventually(lambda: "stopping" not in {one.get_name() for one in asyncio.all_tasks()})
 
 
-async def test_all_streams_are_cut_when_the_server_stops_and_so_are_later_ones(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_all_streams_are_cut_when_the_server_stops_and_so_are_later_ones() -> None:
     stops = asyncio.Event()
-    monkeypatch.setattr(EventSourceResponse, "_listen_for_exit_signal", stops.wait)
+
+    async def until_stopped() -> None:
+        await stops.wait()
+
     stopping = Stopping()
     cuts = [anyio.CancelScope() for _ in range(4)]
     for cut in cuts[:3]:
-        stopping.add(cut)
+        stopping.add(cut, until_stopped)
     stopping.discard(cuts[2])
     await asyncio.sleep(0)
     assert not any(cut.cancel_called for cut in cuts)
     stops.set()
     await eventually(lambda: cuts[0].cancel_called and cuts[1].cancel_called)
     assert not cuts[2].cancel_called
-    stopping.add(cuts[3])
+    stopping.add(cuts[3], until_stopped)
     await eventually(lambda: cuts[3].cancel_called)
     for cut in cuts:
         stopping.discard(cut)
