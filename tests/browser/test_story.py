@@ -190,7 +190,8 @@ async def test_a_failure_says_why_and_can_be_tried_again(visit: Visit) -> None:
     await expect(visit.test_id("turn-outcome")).to_be_visible()
     stored = await visit.committed_answer()
     failed = (await visit.api(f"/v1/generations/{stored['generation_id']}")).json()
-    assert failed["error"]["message"] in await visit.test_id("turn-outcome").inner_text()
+    why = failed["error"]["message"]
+    await expect(visit.test_id("turn-outcome")).to_contain_text(f"{why[0].upper()}{why[1:]}")
     await visit.name_model("demo-fast")
     await visit.test_id("retry").click()
     await expect(visit.test_id("turn-assistant")).to_have_count(2)
