@@ -41,6 +41,8 @@ def export(
     """
     if bool(ids) == (owner is not None):
         raise typer.BadParameter("give ids, or --owner, and not both", param_hint="ID")
+    if output.is_dir():
+        raise typer.BadParameter(f"{output} is a directory", param_hint="--output")
     export_to = _exporter(ids or [], owner)
     if output == Path("-"):
         asyncio.run(export_to(sys.stdout.buffer.write))

@@ -90,6 +90,8 @@ def test_a_group_without_a_command_shows_its_help_and_fails(
         (("generations", "retry", ID, "--on-active", "wait"), "--on-active"),
         (("dev", "--port", "65536"), "--port"),
         (("personas", "export", "per_1"), "--output"),
+        (("personas", "export", "per_1", "-o", "."), "--output"),
+        (("personas", "export", "per_1", "-o", "/tmp"), "is a directory"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_status_2(

@@ -59,7 +59,11 @@ def environment(migrated_url: str, redis_url: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("environment")
-async def test_a_hosts_users_reach_what_is_theirs_and_nothing_else() -> None:
+@pytest.mark.parametrize("auth", ["token", "off"])
+async def test_a_hosts_users_reach_what_is_theirs_and_nothing_else(
+    auth: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAY_AUTH", auth)
     async with live_server(example("embed_fastapi").app) as url, httpx.AsyncClient() as client:
         ann, bob = ({"X-API-Key": f"key-of-{name}"} for name in ("ann", "bob"))
         body = {"kind": "chat", "input": "hi"}
