@@ -198,6 +198,30 @@ async def test_a_database_that_is_away_beyond_the_lease_makes_nobody_lost(
 
 
 @pytest.mark.long
+async def test_a_database_that_is_read_only_beyond_the_lease_makes_nobody_lost(
+    postgres_system: System,
+) -> None:
+    """As with a full disk: all can be read, and nobody can beat."""
+    system = postgres_system
+    postgres = system.postgres
+    assert postgres is not None
+    writable = "dbname=postgres options=-cdefault_transaction_read_only=off"
+    readers = await wave(system, 4, "demo-words-250-pace-20")
+    postgres.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+    postgres.sql("SELECT pg_reload_conf()")
+    try:
+        for one in system.workers:
+            await eventually(lambda one=one: "no heartbeat: waiting" in one.output, within=10.0)
+        await asyncio.sleep(2 * system.lease)
+    finally:
+        postgres.sql("ALTER SYSTEM RESET default_transaction_read_only", writable)
+        postgres.sql("SELECT pg_reload_conf()", writable)
+    assert len(await system.in_flight()) == 4
+    for reader in readers:
+        await assert_whole(system, reader, words(250), within=30)
+
+
+@pytest.mark.long
 async def test_a_frozen_link_to_the_database_is_bounded(postgres_system: System) -> None:
     """While it stays dead: ends are journalled, requests are answered, and nobody is told."""
     system = postgres_system
