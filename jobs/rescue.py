@@ -55,7 +55,8 @@ one, and could not either."""
 ROWS_A_DUTY = 200
 LOST_A_ROUND = 2_000
 """All that a large worker may run: none of its generations waits for others to be claimed."""
-ENDS_AT_ONCE = 16
+ENDS_AT_ONCE = 4
+"""Few: between its claim and its commit another rescuer may take an end for lost in turn."""
 FORGET_EVERY_SECONDS = 3600.0
 COMPLAIN_EVERY_SECONDS = 60.0
 UNREADABLE_SECONDS = 10.0

@@ -15,7 +15,7 @@ from jobs.errors import Unavailable
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, Generation, SkillChoice, State
 from jobs.offers import AGAIN_SECONDS, LOST_SPREAD_SECONDS, SPREAD_SECONDS, spread
-from jobs.rescue import END_AGAIN_SECONDS, UNHEARD_SHARE, UNREADABLE_SECONDS
+from jobs.rescue import END_AGAIN_SECONDS, ENDS_AT_ONCE, UNHEARD_SHARE, UNREADABLE_SECONDS
 from jobs.store import commits
 from jobs.store.claims import claim, hand_over, register_worker
 from jobs.store.leftovers import Lost, find_lost
@@ -185,7 +185,7 @@ async def test_all_that_a_large_worker_lost_is_offered_in_one_round(
 async def test_those_that_were_lost_too_often_are_ended_side_by_side(
     work: Work, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = [await abandoned(work, f"text {number}") for number in range(5)]
+    lost = [await abandoned(work, f"text {number}") for number in range(ENDS_AT_ONCE)]
     all_at_it = asyncio.Barrier(len(lost))
 
     async def together(*arguments: Any, **named: Any) -> Any:
