@@ -35,8 +35,8 @@ async def open_traces(
 def exporter(environment: Mapping[str, str] = os.environ) -> Exporter | None:
     """What exports traces under the name of a service; None when none is asked for.
 
-    Raises InvalidSetting for an exporter or a protocol that is not served here, and where the extra
-    `otel` is not installed.
+    Raises InvalidSetting for an exporter, an address or a protocol that is not served here, and
+    where the extra `otel` is not installed.
     """
     variable = exporter_variable(environment)
     if variable is None:
@@ -60,6 +60,8 @@ def exporter_variable(environment: Mapping[str, str]) -> str | None:
     asking = next((name for name in ENDPOINTS if environment.get(name)), None)
     if exporter == "none" or (exporter == "" and asking is None):
         return None
+    if asking is not None and not environment[asking].lower().startswith(("http://", "https://")):
+        raise InvalidSetting(asking, "is no http:// or https:// address")
     for name in PROTOCOLS:
         if environment.get(name, HTTP) not in ("", HTTP):
             raise InvalidSetting(name, f"is not {HTTP}, the one protocol that is spoken here")

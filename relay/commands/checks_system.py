@@ -126,7 +126,9 @@ def _ask_for_models(settings: Settings) -> Finding:
         address = urlsplit("")
     if address.scheme not in ("http", "https") or not address.hostname:
         return problem(check, "it has no http:// or https:// address", "see OPENAI_BASE_URL")
-    request = Request(f"{base}/models", headers={"User-Agent": "persona-relay"})
+    # What logs in is no part of the host's name, as urllib takes it for.
+    asked = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    request = Request(f"{asked}/models", headers={"User-Agent": "persona-relay"})
     if settings.openai_api_key:
         request.add_header("Authorization", f"Bearer {settings.openai_api_key}")
     # A proxy of the environment can't reach this machine's own endpoint.

@@ -263,10 +263,15 @@ def test_what_is_no_address_of_an_endpoint_is_a_problem_among_the_others(
 
 
 def test_what_logs_in_to_the_endpoint_is_not_shown(terminal: Terminal) -> None:
-    terminal.set(OPENAI_BASE_URL="http://me:hush@127.0.0.1:1/v1?key=hush")
+    terminal.set(OPENAI_BASE_URL="http://127.0.0.1:1/v1?key=hush")
     found = examine(terminal)["model endpoint"]["found"]
     assert "hush" not in found
     assert "127.0.0.1:1/v1" in found
+    with endpoint() as (url, _):
+        terminal.set(OPENAI_BASE_URL=url.replace("//", "//me:hush@"))
+        checks = examine(terminal)
+    assert checks["model endpoint"]["verdict"] == "ok"
+    assert "hush" not in str(checks)
 
 
 def test_the_journals_are_looked_at(terminal: Terminal) -> None:

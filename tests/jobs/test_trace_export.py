@@ -40,6 +40,7 @@ def test_an_exporter_is_asked_for_by_the_standard_variables(
     [
         ({EXPORTER: "zipkin"}, EXPORTER),
         ({ENDPOINT: "http://c", PROTOCOL: "grpc"}, PROTOCOL),
+        ({ENDPOINT: "collector:4318"}, ENDPOINT),
     ],
 )
 def test_what_is_not_served_here_is_refused_by_name(
