@@ -12,7 +12,10 @@ from jobs import keys
 from jobs.cursor import Cursor
 from jobs.events import LoggedData, Notice, Reset, Status, Token
 from jobs.generation import Generation, Kind, State
+from jobs.store.conversations import ConversationResource, TurnResource
 from relay.protocols.ag_ui.events import Events
+from relay.protocols.ag_ui.history import messages_before
+from relay.protocols.ag_ui.request import Message
 from tests.clients.place import Place
 from tests.clients.told import DICTATED, SAID
 from tests.relay.conftest import OpenRelay
@@ -169,3 +172,58 @@ async def test_a_run_is_attached_to_by_its_ids_whatever_else_is_sent(place: Plac
     refused = await place.http.post("/ag-ui", json={**nothing, "runId": "r2"})
     assert (refused.status_code, refused.json()["field"]) == (422, "messages")
     assert await place.generations() == 1
+
+
+async def test_the_end_says_what_the_run_used_and_made(place: Place) -> None:
+    await place.work.hire()
+    last = events((await place.http.post("/ag-ui", json=asking("hi"))).text)[-1]
+    made = await place.ended(last["result"]["generation_id"])
+    used = made["usage"]
+    assert last["usage"] == [{
+        "model": "demo-fast-echo", "inputTokens": used["input_tokens"],
+        "outputTokens": used["output_tokens"],
+        "totalTokens": used["input_tokens"] + used["output_tokens"],
+    }]  # fmt: skip
+    assert last["result"] == {
+        "generation_id": made["id"], "conversation_id": made["conversation_id"],
+        "finish_reason": "stop",
+    }  # fmt: skip
+
+
+async def test_a_worker_that_stops_once_something_was_told_ends_the_run(place: Place) -> None:
+    worker = await place.work.hire(grace=0)
+    asked, body = asking(SAID, model="demo-echo-pace-20"), b""
+    async with place.http.stream("POST", "/ag-ui", json=asked) as answer:
+        async for chunk in answer.aiter_bytes():
+            body += chunk
+            if b"TEXT_MESSAGE_CONTENT" in body and not worker.stop.is_set():
+                worker.stop.set()
+                await place.work.hire()
+    await worker.dismiss()
+    told = events(body.decode())
+    assert (told[-1]["type"], told[-1]["code"]) == ("RUN_ERROR", "worker_lost")
+    text = "".join(one["delta"] for one in told if one["type"] == "TEXT_MESSAGE_CONTENT")
+    assert text == await place.committed(told[1]["messageId"])
+    assert 0 < len(text) < len(SAID)
+
+
+def test_a_page_is_shown_its_own_ids_as_far_as_its_history_is_the_servers() -> None:
+    said = (("trn_1", "user", "one", "gen_0"), ("trn_2", "assistant", "to one", "gen_0"),
+            ("trn_3", "user", "hi", "gen_1"), ("trn_4", "assistant", "to hi", "gen_1"))  # fmt: skip
+    turns = tuple(
+        TurnResource(ident, role, text, partial=False, generation_id=of, created_at="")
+        for ident, role, text, of in said
+    )
+    conversation = ConversationResource("con_1", None, turns, None, ())
+
+    def ids(*given: tuple[str, str, str]) -> list[str]:
+        page = [Message(role, ident, text) for ident, role, text in given]
+        return [one["id"] for one in messages_before(conversation, GENERATION, page)]
+
+    asked = ("u2", "user", "hi")
+    assert ids(("u1", "user", "one"), ("a1", "assistant", "to one"), asked) == ["u1", "a1", "u2"]
+    assert ids(asked) == ["trn_1", "gen_0", "trn_3"]
+    # After the first difference none of its ids, for it would keep that message where it stands.
+    assert ids(("trn_1", "user", "other"), ("a1", "assistant", "to one"), asked) == [
+        "trn_1:1", "gen_0", "trn_3",
+    ]  # fmt: skip
