@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from jobs.clean import unacceptable
+from jobs.kinds import Kinds
 from relay.errors import InvalidField
 from relay.protocols.threads import Wish, checked_input
 
@@ -49,15 +50,20 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     messages: tuple[Message, ...]
     forwarded_props: object = None
 
-    @property
-    def wish(self) -> Wish:
-        """What it asks for in its `forwardedProps`; InvalidField where that doesn't fit."""
+    def wish(self, kinds: Kinds) -> Wish:
+        """What it asks for in its `forwardedProps`.
+
+        Raises InvalidField where that doesn't fit, InvalidRequest for a kind that is not known.
+        """
         if self.forwarded_props is None:
             return Wish()
         try:
-            return msgspec.convert(self.forwarded_props, Wish)
+            wish = msgspec.convert(self.forwarded_props, Wish)
         except msgspec.ValidationError as error:
             raise InvalidField("forwardedProps", str(error)) from None
+        if wish.kind is not None:
+            kinds.refuse_unknown(wish.kind, "forwardedProps")
+        return wish
 
     def said(self) -> str:
         """The last user message's words; InvalidField for none, or for what is not text."""

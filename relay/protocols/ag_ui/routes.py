@@ -38,7 +38,7 @@ async def run(call: Call) -> Response:
         call,
         Thread(PROTOCOL, asked.thread_id, "threadId"),
         asked.said(),
-        asked.wish,
+        asked.wish(services.kinds),
         tell,
         key=key,
         restartable=False,
