@@ -34,6 +34,7 @@ export function sidebar(root, { onError }) {
   let chats = [];
   /** What is drawn: rows stay where they are while somebody points at them. */
   let drawn = { personas: /** @type {any[]} */ ([]), chats };
+  let loaded = false;
   let still = false;
   let letGo = 0;
   let current = "";
@@ -49,6 +50,7 @@ export function sidebar(root, { onError }) {
     on: { click: () => void loadMore() },
   });
   const none = element("p", { class: "hint", text: "None yet. Make the first from a brief." });
+  const noTalks = element("p", { class: "hint", text: "None yet." });
   const talks = element("ul", { class: "places", data: { testid: "chats" } });
   const model = element("input", {
     id: "model-name",
@@ -114,6 +116,7 @@ export function sidebar(root, { onError }) {
       ),
     ),
     talks,
+    noTalks,
     settings,
   );
 
@@ -150,7 +153,7 @@ export function sidebar(root, { onError }) {
       chats: inPlace(drawn.chats, chats),
     };
     const { personas } = drawn;
-    none.hidden = personas.length > 0;
+    none.hidden = !loaded || personas.length > 0;
     more.hidden = nextCursor === null;
     const fill = (
       /** @type {Element} */ item,
@@ -182,6 +185,7 @@ export function sidebar(root, { onError }) {
       },
     );
     talks.hidden = drawn.chats.length === 0;
+    noTalks.hidden = !loaded || drawn.chats.length > 0;
   }
 
   async function load() {
@@ -193,6 +197,7 @@ export function sidebar(root, { onError }) {
       ]);
       // A slower, older answer must not bring back what is gone.
       if (mine !== loads) return;
+      loaded = true;
       const fresh = new Set(page.data.map((/** @type {any} */ one) => one.id));
       // Further pages stay, with what newer personas have pushed off the first.
       if (further.length > 0) further = [...newest, ...further].filter(({ id }) => !fresh.has(id));
