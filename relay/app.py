@@ -147,7 +147,7 @@ class _Relay(Starlette):
 
 
 def _openapi(kinds: Kinds) -> Callable[[Request], Awaitable[Response]]:
-    document = msgspec.json.encode(openapi_document(OPERATIONS, kinds))
+    document = msgspec.json.encode(openapi_document((*OPERATIONS, *PROTOCOLS), kinds))
 
     async def answer(request: Request) -> Response:
         headers = {"Cache-Control": "no-cache"}

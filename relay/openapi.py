@@ -11,9 +11,9 @@ import msgspec
 from jobs.generation import KIND_NAME, Kind
 from jobs.kinds import NO_OTHERS, Kinds
 from relay.bodies import PLACES, CreateGeneration
-from relay.problems import MEANINGS, MEDIA_TYPE, Problem
+from relay.problems import MEANINGS, Problem
 from relay.queries import Id
-from relay.routes.operation import BODY_REFUSALS, EVENT_STREAM, Answer, Operation, Parameter
+from relay.routes.operation import BODY_REFUSALS, Answer, Operation, Parameter
 from relay.routes.streams import GENERATION_STREAM, Stream
 
 _REF = "#/components/schemas/{name}"
@@ -39,7 +39,7 @@ def openapi_document(operations: Sequence[Operation], kinds: Kinds = NO_OTHERS) 
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         described = _operation(operation, schema_of, kinds)
-        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+        paths.setdefault(_path(operation), {})[operation.method.lower()] = described
     if created := components.get(CreateGeneration.__name__):
         components[CreateGeneration.__name__] = _by_kind(created, kinds)
     if Kind.__name__ in components:
@@ -84,6 +84,7 @@ def _types(operations: Iterable[Operation], streams: Iterable[Stream]) -> list[A
     for operation in operations:
         kinds = [operation.body, *(parameter.kind for parameter in operation.parameters)]
         kinds += [answer.kind for answers in operation.answers.values() for answer in answers]
+        kinds.append(operation.refused.kind)
         found |= {
             str(kind): kind for kind in kinds if kind is not None and not isinstance(kind, Stream)
         }
@@ -149,12 +150,13 @@ def _operation(operation: Operation, schema_of: Mapping[str, Any], kinds: Kinds)
     described: dict[str, Any] = {
         "operationId": _operation_id(operation),
         "summary": operation.summary,
-        "tags": [_tag(operation.path)],
+        "tags": [_tag(_path(operation))],
         "security": _security(operation),
         "responses": _responses(operation, schema_of),
     }
     parameters = [
-        _path_parameter(name, schema_of) for name in re.findall(r"{(\w+)}", operation.path)
+        _path_parameter(operation, name, schema_of)
+        for name in re.findall(r"{(\w+)}", _path(operation))
     ]
     parameters += [_parameter(one, schema_of, kinds) for one in operation.parameters]
     if parameters:
@@ -169,8 +171,10 @@ def _responses(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, 
     responses: dict[str, Any] = {}
     for status, answers in sorted(operation.answers.items()):
         responses[str(status)] = _answers(answers, schema_of)
-    for status in sorted(_refusals(operation)):
-        content = {MEDIA_TYPE: {"schema": schema_of[str(Problem)]}}
+    refused = operation.refused
+    for native in sorted(_refusals(operation)):
+        status = refused.statuses.get(native, native)
+        content = {refused.media_type: {"schema": schema_of[str(refused.kind)]}}
         answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, "content": content}
         if status in (429, 503):
             answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
@@ -190,7 +194,7 @@ def _answers(answers: Sequence[Answer], schema_of: Mapping[str, Any]) -> dict[st
     headers = {name: {"schema": {"type": "string"}} for one in answers for name in one.headers}
     if headers:
         described["headers"] = headers
-    if EVENT_STREAM in content:
+    if any(isinstance(one.kind, Stream) for one in answers):
         described["description"] += " (server-sent events, see `x-events`)"
     return described
 
@@ -229,16 +233,25 @@ def _parameter(parameter: Parameter, schema_of: Mapping[str, Any], kinds: Kinds)
     }
 
 
-def _path_parameter(name: str, schema_of: Mapping[str, Any]) -> dict[str, Any]:
-    schema = schema_of[str(Id)] if name == "id" else {"type": "string", "minLength": 1}
+def _path(operation: Operation) -> str:
+    return operation.path.replace(":path}", "}")
+
+
+def _path_parameter(
+    operation: Operation, name: str, schema_of: Mapping[str, Any]
+) -> dict[str, Any]:
+    ours = name == "id" and operation.path.startswith("/v1/")
+    schema = schema_of[str(Id)] if ours else {"type": "string", "minLength": 1}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _operation_id(operation: Operation) -> str:
-    words = re.findall(r"[a-z]+", operation.path.removeprefix("/v1").lower())
+    words = re.findall(r"[a-z]+", _path(operation).removeprefix("/v1").lower())
     return "_".join([operation.method.lower(), *words])
 
 
 def _tag(path: str) -> str:
     parts = path.strip("/").split("/")
-    return parts[1] if parts[0] == "v1" else "server"
+    if parts[0] == "v1":
+        return parts[1]
+    return parts[0] if parts[0] in ("ag-ui", "ai", "openai") else "server"

@@ -12,6 +12,8 @@ from starlette.routing import Route
 
 from jobs.generation import encode
 from relay.auth import ANYONE, Access, authorize
+from relay.problems import MEDIA_TYPE as PROBLEM_TYPE
+from relay.problems import Problem
 from relay.queries import DEFAULT_LIMIT, MAX_LIMIT, PageLimit
 from relay.services import Services
 
@@ -63,10 +65,23 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusals:
+    """How a protocol writes a refusal: the type of its body, and the status where that differs."""
+
+    kind: Any
+    media_type: str
+    statuses: Mapping[int, int] = field(default_factory=dict)
+
+
+PROBLEMS = Refusals(Problem, PROBLEM_TYPE)
+"""As the native API writes them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A method of a path, what it takes and answers, and the function that does it.
 
-    What it takes and answers is for OpenAPI, and left out where another protocol says it.
+    What it takes and answers is for OpenAPI.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -78,6 +93,7 @@ class Operation:
     body: type[msgspec.Struct] | None = None
     parameters: tuple[Parameter, ...] = ()
     refusals: tuple[int, ...] = ()
+    refused: Refusals = PROBLEMS
 
     async def serve(self, request: Request) -> Response:
         """The answer to this request, once it is authorized."""

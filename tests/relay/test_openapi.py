@@ -5,13 +5,13 @@ import re
 from typing import Any, get_args
 
 from jobs.events import Event
-from relay.app import OPERATIONS
+from relay.app import OPERATIONS, PROTOCOLS
 from relay.openapi import openapi_document
 from relay.problems import Code
 from relay.routes.streams import GENERATION_STREAM
 from tests.relay.edge import EdgeRelay
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(OPERATIONS)))
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document((*OPERATIONS, *PROTOCOLS))))
 
 
 def answers() -> list[tuple[str, str, dict[str, Any]]]:
@@ -59,6 +59,17 @@ def test_the_calls_of_the_protocol_are_described() -> None:
         ("GET", "/readyz"),
         ("GET", "/metrics"),
         ("GET", "/v1/ops/feed"),
+        ("POST", "/openai/v1/responses"),
+        ("GET", "/openai/v1/responses/{id}"),
+        ("DELETE", "/openai/v1/responses/{id}"),
+        ("POST", "/openai/v1/responses/{id}/cancel"),
+        ("GET", "/openai/v1/responses/{id}/input_items"),
+        ("GET", "/openai/v1/models"),
+        ("GET", "/openai/v1/models/{id}"),
+        ("POST", "/ai/chat"),
+        ("GET", "/ai/chat/{id}/stream"),
+        ("POST", "/ai/chat/{id}/stop"),
+        ("POST", "/ag-ui"),
     }
 
 
@@ -76,11 +87,15 @@ def test_every_operation_has_an_id_of_its_own_and_describes_its_refusals() -> No
         assert any(status.startswith("2") for status in described)
         if operation["security"]:
             assert {"401", "403", "503"} <= set(described)
+        openai = operation["tags"] == ["openai"]
         if "requestBody" in operation:
-            assert {"400", "413", "415", "422"} <= set(described)
+            assert {"400", "413", "415"} <= set(described)
+            assert ("422" in described) is not openai
+        written = {"openai": "application/json", "ai": "text/plain"}
+        media_type = written.get(operation["tags"][0], "application/problem+json")
         for status, answer in described.items():
             if status >= "400" and operation["security"]:
-                assert list(answer["content"]) == ["application/problem+json"]
+                assert list(answer["content"]) == [media_type]
 
 
 def test_every_part_of_a_path_is_a_parameter() -> None:

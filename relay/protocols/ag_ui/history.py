@@ -9,18 +9,18 @@ from itertools import chain, count
 
 from jobs.generation import Generation
 from jobs.store.conversations import ConversationResource
-from relay.protocols.ag_ui.request import Message
+from relay.protocols.ag_ui.request import AgentMessage
 
 
 def messages_before(
-    conversation: ConversationResource, generation: Generation, given: Sequence[Message]
+    conversation: ConversationResource, generation: Generation, given: Sequence[AgentMessage]
 ) -> list[dict[str, str]]:
     """Everything said up to this generation's input, that included, as AG-UI messages."""
     known = {one.id for one in given}
     shown: list[dict[str, str]] = []
     agrees = True
     for number, (ids, role, text) in enumerate(_said_before(conversation, generation)):
-        mine = given[number] if number < len(given) else Message("")
+        mine = given[number] if number < len(given) else AgentMessage("")
         agrees = agrees and (mine.role, mine.text) == (role, text) and mine.id != ""
         more = (f"{ids[0]}:{again}" for again in count(1))
         fresh = (one for one in chain(ids, more) if one not in known)

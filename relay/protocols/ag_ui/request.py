@@ -3,7 +3,7 @@
 Its messages are not believed: the input is the last user message's text, all else is in the row.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -21,12 +21,12 @@ class Part(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class Message(msgspec.Struct, frozen=True):
+class AgentMessage(msgspec.Struct, frozen=True):
     """A message of the agent's history; some kinds of them have no text."""
 
     role: str
     id: str = ""
-    content: object = None
+    content: Any = None
 
     @property
     def text(self) -> str | None:
@@ -47,8 +47,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     thread_id: str
     run_id: Annotated[str, Meta(min_length=1, max_length=200)]
-    messages: tuple[Message, ...]
-    forwarded_props: object = None
+    messages: tuple[AgentMessage, ...]
+    forwarded_props: Any = None
 
     def wish(self, kinds: Kinds) -> Wish:
         """What it asks for in its `forwardedProps`.

@@ -11,7 +11,7 @@ from relay.protocols.ag_ui.events import Events
 from relay.protocols.ag_ui.history import messages_before
 from relay.protocols.ag_ui.request import RunInput
 from relay.protocols.threads import attach, begin, request_key
-from relay.routes.operation import Call, Operation
+from relay.routes.operation import EVENT_STREAM, Answer, Call, Operation
 
 PROTOCOL = "ag-ui"
 
@@ -45,5 +45,16 @@ async def run(call: Call) -> Response:
     )
 
 
-OPERATIONS = (Operation("POST", "/ag-ui", run, "Run an agent, or attach to its run", "generate"),)
-"""What `HttpAgent` calls; AG-UI's own documentation says what it takes and answers."""
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/ag-ui",
+        run,
+        "Run an agent, or attach to its run",
+        "generate",
+        {200: (Answer("The run's events, in AG-UI's words", str, EVENT_STREAM),)},
+        body=RunInput,
+        refusals=(404, 409, 429),
+    ),
+)
+"""What `HttpAgent` calls."""

@@ -1,5 +1,6 @@
 """`/ai/chat`: send, resume and stop, as the AI SDK's DefaultChatTransport calls them."""
 
+import msgspec
 from starlette.responses import PlainTextResponse, Response
 
 from jobs.generation import Generation
@@ -13,12 +14,18 @@ from relay.protocols.ai_sdk.chunks import HEADERS, Chunks
 from relay.protocols.ai_sdk.request import Message, SendMessages, said_in
 from relay.protocols.following import stream_projected
 from relay.protocols.threads import begin, request_key
-from relay.routes.operation import EVENT_STREAM, Call, Operation, json_answer
+from relay.routes.operation import EVENT_STREAM, Answer, Call, Operation, Refusals, json_answer
 from relay.streaming import announce_cancel
 
 PROTOCOL = "ai-sdk"
 REPLAYED_SECONDS = 60.0
 """How long after its end a run is still replayed: a page that loaded meanwhile has it cut short."""
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """The answer to a stop."""
+
+    success: bool
 
 
 async def send(call: Call) -> Response:
@@ -76,7 +83,7 @@ async def stop(call: Call) -> Response:
     thread = Thread(PROTOCOL, call.request.path_params["id"])
     # They come newest first, so that none that waits is started by the end of the one before.
     await _cancel(call, await unfinished_in_thread(services.db, owner, thread))
-    return json_answer({"success": True})
+    return json_answer(Stopped(success=True))
 
 
 def plain_refusal(refusal: Refusal, request_id: str) -> Response:
@@ -98,9 +105,40 @@ def _key(chat_id: str, message: Message, said: str) -> str | None:
     return request_key(PROTOCOL, chat_id, message.id, said)
 
 
+_REFUSALS = Refusals(str, "text/plain")
+_STREAM = Answer("The message's chunks, in the AI SDK's words", str, EVENT_STREAM)
+
 OPERATIONS = (
-    Operation("POST", "/ai/chat", send, "Answer a chat's last message", "generate"),
-    Operation("GET", "/ai/chat/{id:path}/stream", resume, "Replay and follow it", "read"),
-    Operation("POST", "/ai/chat/{id:path}/stop", stop, "Stop it", "generate"),
+    Operation(
+        "POST",
+        "/ai/chat",
+        send,
+        "Answer a chat's last message",
+        "generate",
+        {200: (_STREAM,)},
+        body=SendMessages,
+        refusals=(404, 409, 429),
+        refused=_REFUSALS,
+    ),
+    Operation(
+        "GET",
+        "/ai/chat/{id:path}/stream",
+        resume,
+        "Replay and follow a chat's newest answer",
+        "read",
+        {200: (_STREAM,), 204: (Answer("Nothing runs, and nothing ended just now"),)},
+        refusals=(404,),
+        refused=_REFUSALS,
+    ),
+    Operation(
+        "POST",
+        "/ai/chat/{id:path}/stop",
+        stop,
+        "Cancel what runs or waits in a chat",
+        "generate",
+        {200: (Answer("Nothing runs in it any more", Stopped),)},
+        refusals=(404,),
+        refused=_REFUSALS,
+    ),
 )
-"""What `useChat` calls; its own documentation says what it takes and answers."""
+"""What `useChat` calls."""

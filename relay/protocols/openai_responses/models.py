@@ -3,8 +3,9 @@
 from starlette.responses import Response
 
 from jobs.errors import NotFound
+from relay.protocols.openai_responses.errors import REFUSALS
 from relay.protocols.openai_responses.objects import Json
-from relay.routes.operation import Call, Operation, json_answer
+from relay.routes.operation import Answer, Call, Operation, json_answer
 
 _MODELS = "/openai/v1/models"
 
@@ -37,7 +38,24 @@ def _model(name: str) -> Json:
 
 
 OPERATIONS = (
-    Operation("GET", _MODELS, list_models, "List the models", "read"),
-    Operation("GET", f"{_MODELS}/{{id:path}}", retrieve_model, "Retrieve a model", "read"),
+    Operation(
+        "GET",
+        _MODELS,
+        list_models,
+        "List the models",
+        "read",
+        {200: (Answer("All that may be named", Json),)},
+        refused=REFUSALS,
+    ),
+    Operation(
+        "GET",
+        f"{_MODELS}/{{id:path}}",
+        retrieve_model,
+        "Retrieve a model",
+        "read",
+        {200: (Answer("The model", Json),)},
+        refusals=(404,),
+        refused=REFUSALS,
+    ),
 )
 """What clients ask before they name a model."""

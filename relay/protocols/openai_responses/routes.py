@@ -2,7 +2,9 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Annotated, Literal
 
+from msgspec import Meta
 from starlette.responses import Response
 
 from jobs.errors import NotFound
@@ -13,21 +15,34 @@ from relay.bodies import refuse_body
 from relay.errors import InvalidField
 from relay.protocols.following import stream_projected, wait_for_end
 from relay.protocols.openai_responses.creating import RETRY_COUNT, create
+from relay.protocols.openai_responses.errors import REFUSALS
 from relay.protocols.openai_responses.events import ResponseEvents
 from relay.protocols.openai_responses.objects import (
     PROTOCOL,
+    Json,
     ResponseNotFound,
     generation_id,
     input_item,
 )
 from relay.protocols.openai_responses.reading import find_response, read_response
-from relay.protocols.openai_responses.request import starting_after
-from relay.queries import flag, limit
-from relay.routes.operation import Call, Operation, json_answer
+from relay.protocols.openai_responses.request import CreateResponse, starting_after
+from relay.queries import IdempotencyKey, PageLimit, flag, limit
+from relay.routes.operation import (
+    BODY_REFUSALS,
+    EVENT_STREAM,
+    Answer,
+    Call,
+    Operation,
+    Parameter,
+    json_answer,
+)
 from relay.streaming import announce_cancel
 
 CANCEL_SECONDS = 8.0
 """How long a cancellation is waited for, so that its answer is the final response."""
+
+Number = Annotated[int, Meta(ge=0, le=999_999_999)]
+"""Of an event of a response."""
 
 _RESPONSES = "/openai/v1/responses"
 
@@ -105,12 +120,71 @@ async def _stop(call: Call, begun: Begun) -> None:
         await announce_cancel(call.services, owner, outcome)
 
 
+_EVENTS = Answer("With `stream=true`: its events, in OpenAI's words", str, EVENT_STREAM)
+
 OPERATIONS = (
-    Operation("POST", _RESPONSES, create, "Create a response", "generate"),
-    Operation("GET", f"{_RESPONSES}/{{id}}", retrieve, "Retrieve a response", "read"),
-    Operation("DELETE", f"{_RESPONSES}/{{id}}", delete, "Delete a response", "generate"),
-    Operation("POST", f"{_RESPONSES}/{{id}}/cancel", cancel, "Cancel a response", "generate"),
     Operation(
-        "GET", f"{_RESPONSES}/{{id}}/input_items", list_input_items, "List its input", "read"
+        "POST",
+        _RESPONSES,
+        create,
+        "Create a response",
+        "generate",
+        {200: (Answer("The response", Json), _EVENTS)},
+        body=CreateResponse,
+        parameters=(
+            Parameter("Idempotency-Key", "As in the native API", IdempotencyKey, place="header"),
+        ),
+        refusals=(404, 409, 429),
+        refused=REFUSALS,
+    ),
+    Operation(
+        "GET",
+        f"{_RESPONSES}/{{id}}",
+        retrieve,
+        "Retrieve a response",
+        "read",
+        {200: (Answer("The response", Json), _EVENTS)},
+        parameters=(
+            Parameter("stream", "`true`: answer with its events", bool),
+            Parameter("starting_after", "The number of the last event that was seen", Number),
+        ),
+        refusals=(404, 422),
+        refused=REFUSALS,
+    ),
+    Operation(
+        "DELETE",
+        f"{_RESPONSES}/{{id}}",
+        delete,
+        "Delete a response",
+        "generate",
+        {200: (Answer("It is unknown here from now on", Json),)},
+        refusals=(404, *BODY_REFUSALS),
+        refused=REFUSALS,
+    ),
+    Operation(
+        "POST",
+        f"{_RESPONSES}/{{id}}/cancel",
+        cancel,
+        "Cancel a response",
+        "generate",
+        {200: (Answer("The final response", Json),)},
+        refusals=(404, *BODY_REFUSALS),
+        refused=REFUSALS,
+    ),
+    Operation(
+        "GET",
+        f"{_RESPONSES}/{{id}}/input_items",
+        list_input_items,
+        "List its input",
+        "read",
+        {200: (Answer("Its one user message", Json),)},
+        parameters=(
+            Parameter("limit", "How many items at most", PageLimit),
+            Parameter("order", "The order of the items", Literal["asc", "desc"]),
+            Parameter("after", "The id of the last item that was seen"),
+        ),
+        refusals=(404, 422),
+        refused=REFUSALS,
     ),
 )
+"""The calls of the Responses API."""
