@@ -15,7 +15,7 @@ from jobs.generation import Generation, Kind, State
 from jobs.store.conversations import ConversationResource, TurnResource
 from relay.protocols.ag_ui.events import Events
 from relay.protocols.ag_ui.history import messages_before
-from relay.protocols.ag_ui.request import Message
+from relay.protocols.ag_ui.request import AgentMessage
 from tests.clients.place import Place
 from tests.clients.told import DICTATED, SAID
 from tests.relay.conftest import OpenRelay
@@ -217,7 +217,7 @@ def test_a_page_is_shown_its_own_ids_as_far_as_its_history_is_the_servers() -> N
     conversation = ConversationResource("con_1", None, turns, None, ())
 
     def ids(*given: tuple[str, str, str]) -> list[str]:
-        page = [Message(role, ident, text) for ident, role, text in given]
+        page = [AgentMessage(role, ident, text) for ident, role, text in given]
         return [one["id"] for one in messages_before(conversation, GENERATION, page)]
 
     asked = ("u2", "user", "hi")
