@@ -1,7 +1,8 @@
 """The events of a generation and their exact bytes on the wire (protocol §5).
 
-A frame is one SSE event: LF line ends, `id`, `event`, one `data` line. The log stores frames and
-the relay forwards them, so an event is encoded once, here.
+A frame is one SSE event: LF line ends, `event`, one `data` line, `id`. The log stores frames and
+the relay forwards them, so an event is encoded once, here. The id comes last, since some readers
+take an event for seen as soon as they have read its id; frames of 0.1.0 have it first.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,9 +19,11 @@ Event = Literal[
     "completed", "failed", "cancelled", "expired",
 ]  # fmt: skip
 
-_TOKEN_EVENT = b"\nevent: token\ndata: "
+_EVENT = b"event: "
+_TOKEN_EVENT = b"event: token\ndata: "
 _TOKEN_OPENS = _TOKEN_EVENT + b'{"text":"'
-_TOKEN_CLOSES = b'"}\n\n'
+_TOKEN_CLOSES = b'"}\n'
+_LONGEST_HEAD = 80
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -102,16 +105,16 @@ _READ: Mapping[bytes, Callable[[bytes], LoggedData]] = {
 
 
 def frame(cursor: Cursor, event: Event, data: bytes) -> bytes:
-    """One event's bytes: its id, name and JSON document on one line."""
-    return b"id: %d.%d.%d\nevent: %s\ndata: %s\n\n" % (
-        cursor.attempt, cursor.seq, cursor.offset, event.encode(), data,
+    """One event's bytes: its name, JSON document on one line, and id."""
+    return b"event: %s\ndata: %s\nid: %d.%d.%d\n\n" % (
+        event.encode(), data, cursor.attempt, cursor.seq, cursor.offset,
     )  # fmt: skip
 
 
 def token_frame(cursor: Cursor, text: str) -> bytes:
     """A `token` event; `cursor.offset` counts this text already."""
-    return b'id: %d.%d.%d\nevent: token\ndata: {"text":%s}\n\n' % (
-        cursor.attempt, cursor.seq, cursor.offset, encode(text),
+    return b'event: token\ndata: {"text":%s}\nid: %d.%d.%d\n\n' % (
+        encode(text), cursor.attempt, cursor.seq, cursor.offset,
     )  # fmt: skip
 
 
@@ -133,27 +136,39 @@ def retry_frame(milliseconds: int) -> bytes:
 
 def frame_cursor(one: bytes) -> Cursor:
     """The id that this frame carries."""
-    attempt, seq, offset = one[4 : one.index(b"\n")].split(b".")
-    return Cursor(int(attempt), int(seq), int(offset))
+    return _cursor(_fields(one)[b"id"])
 
 
 def read_frame(one: bytes) -> tuple[Cursor, LoggedData]:
     """The id and the data of a frame that has an id."""
-    _, event, data = one.removesuffix(b"\n\n").split(b"\n")
-    read = _READ[event.removeprefix(b"event: ")]
-    return frame_cursor(one), read(data.removeprefix(b"data: "))
+    fields = _fields(one)
+    return _cursor(fields[b"id"]), _READ[fields[b"event"]](fields[b"data"])
+
+
+def _fields(one: bytes) -> dict[bytes, bytes]:
+    lines = one.removesuffix(b"\n\n").split(b"\n")
+    return {name: value for name, _, value in (line.partition(b": ") for line in lines)}
+
+
+def _cursor(written: bytes) -> Cursor:
+    attempt, seq, offset = written.split(b".")
+    return Cursor(int(attempt), int(seq), int(offset))
+
+
+def event_name(one: bytes) -> bytes:
+    """What this frame's event is called."""
+    begin = one.index(_EVENT, 0, _LONGEST_HEAD) + len(_EVENT)
+    return one[begin : one.index(b"\n", begin)]
 
 
 def is_token(one: bytes) -> bool:
     """Whether this frame is a `token` event."""
-    return one.startswith(_TOKEN_EVENT, one.index(b"\n"))
+    return one.find(_TOKEN_EVENT, 0, _LONGEST_HEAD) >= 0
 
 
 def token_text(one: bytes) -> str:
     """The text of a `token` frame."""
-    text: str = msgspec.json.decode(
-        one[one.index(_TOKEN_EVENT) + len(_TOKEN_EVENT) :], type=Token
-    ).text
+    text: str = msgspec.json.decode(_fields(one)[b"data"], type=Token).text
     return text
 
 
@@ -165,24 +180,24 @@ def merge_tokens(frames: Iterable[bytes]) -> Iterable[bytes]:
     an event that was not kept: it ends a run and gives nothing.
     """
     texts: list[bytes] = []
-    last, opens = b"", 0
+    last, begin, end = b"", 0, 0
     for one in frames:
         # No data has a line end in it, so this is found at the frame's own event line or nowhere.
-        at = one.find(_TOKEN_OPENS)
-        if at > 0:
-            texts.append(one[at + len(_TOKEN_OPENS) : -len(_TOKEN_CLOSES)])
-            last, opens = one, at
+        opens = one.find(_TOKEN_OPENS, 0, _LONGEST_HEAD)
+        if opens >= 0:
+            last, begin, end = one, opens + len(_TOKEN_OPENS), one.rindex(_TOKEN_CLOSES)
+            texts.append(one[begin:end])
             continue
         if texts:
-            yield _merged(last, opens, texts)
+            yield _merged(last, begin, end, texts)
             texts = []
         if one:
             yield one
     if texts:
-        yield _merged(last, opens, texts)
+        yield _merged(last, begin, end, texts)
 
 
-def _merged(last: bytes, opens: int, texts: list[bytes]) -> bytes:
+def _merged(last: bytes, begin: int, end: int, texts: list[bytes]) -> bytes:
     if len(texts) == 1:
         return last
-    return b"".join([last[:opens], _TOKEN_OPENS, *texts, _TOKEN_CLOSES])
+    return b"".join([last[:begin], *texts, last[end:]])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jobs.events import merge_tokens
+from jobs.events import event_name, merge_tokens
 from jobs.generation import State
 
 HELD_BYTES = 1 << 18
@@ -58,9 +58,9 @@ class Held:
         return b"".join(told), count, is_terminal(frames[-1])
 
 
-_TERMINAL_NAMES = tuple(b"\nevent: %s\n" % state.encode() for state in State if state.terminal)
+_TERMINAL_NAMES = frozenset(state.encode() for state in State if state.terminal)
 
 
 def is_terminal(one: bytes) -> bool:
     """Whether this frame is a terminal event."""
-    return bool(one) and one.startswith(_TERMINAL_NAMES, one.index(b"\n"))
+    return bool(one) and event_name(one) in _TERMINAL_NAMES

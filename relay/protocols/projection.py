@@ -17,7 +17,7 @@ from relay.follow import Follower
 PING = b": ping\n\n"
 """Sent through silence: a comment, which no client takes for an event."""
 
-_HEARTBEAT = b"event: "
+_HEARTBEAT = b"event: heartbeat\n"
 
 
 class Projection(Protocol):

@@ -218,7 +218,7 @@ class Reader:
         """What became of it, for a failure's report."""
         shown = [
             f"  c{one.connection} {one.event.id or '-':>12} {one.event.event}"
-            f" {one.event.raw.rsplit(b'data: ', 1)[-1][:90]!r}"
+            f" {one.event.raw.split(b'data: ', 1)[-1][:90]!r}"
             for one in self.seen[-events:]
         ]
         troubles = [f"  c{one.connection} {one.how}" for one in self.troubles[-6:]]

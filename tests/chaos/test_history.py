@@ -14,7 +14,7 @@ ID = "gen_1"
 
 
 def event(id_: str, name: str, **data: Any) -> Heard:
-    [made] = heard([f"id: {id_}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()])
+    [made] = heard([f"event: {name}\ndata: {json.dumps(data)}\nid: {id_}\n\n".encode()])
     return made
 
 

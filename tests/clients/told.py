@@ -29,7 +29,7 @@ def told(events: Iterable[Sequence[str]]) -> list[Heard]:
     Heartbeats are left out: an EventSource repeats the id before them.
     """
     raw = (
-        f"id: {ident}\nevent: {name}\ndata: {data}\n\n".encode()
+        f"event: {name}\ndata: {data}\nid: {ident}\n\n".encode()
         for ident, name, data in events
         if name not in UNNUMBERED
     )

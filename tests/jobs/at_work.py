@@ -271,7 +271,7 @@ async def at_work(
 
 def event_of(one: bytes) -> Event:
     """The event that this frame writes."""
-    _, name, data = one.decode().removesuffix("\n\n").split("\n")
+    name, data, _ = one.decode().removesuffix("\n\n").split("\n")
     return Event(
         name.removeprefix("event: "), frame_cursor(one), json.loads(data.removeprefix("data: "))
     )

@@ -56,12 +56,12 @@ def test_pieces_of_a_file_that_follow_one_another_become_one_event() -> None:
         log.append_file_delta(delta)
     log.append_text("t")
     frames = send(log)
-    assert [one.split(b"data: ")[1] for one in frames] == [
-        b'{"path":"a","at":0,"text":"abc"}\n\n',
-        b'{"path":"a","at":0,"text":"anew"}\n\n',
-        b'{"path":"b","at":4,"text":"other path"}\n\n',
-        b'{"path":"b","at":15,"text":"not where it ended"}\n\n',
-        b'{"text":"t"}\n\n',
+    assert [one.split(b"\n")[1] for one in frames] == [
+        b'data: {"path":"a","at":0,"text":"abc"}',
+        b'data: {"path":"a","at":0,"text":"anew"}',
+        b'data: {"path":"b","at":4,"text":"other path"}',
+        b'data: {"path":"b","at":15,"text":"not where it ended"}',
+        b'data: {"text":"t"}',
     ]
     assert [frame_cursor(one).offset for one in frames] == [0, 0, 0, 0, 1]
 
@@ -71,7 +71,7 @@ def test_a_piece_of_a_file_after_a_flush_is_an_event_of_its_own() -> None:
     log.append_file_delta(FileDelta("a", 0, "ab"))
     assert len(send(log)) == 1
     log.append_file_delta(FileDelta("a", 2, "c"))
-    assert send(log)[0].endswith(b'{"path":"a","at":2,"text":"c"}\n\n')
+    assert b'\ndata: {"path":"a","at":2,"text":"c"}\n' in send(log)[0]
 
 
 def test_the_first_text_each_event_and_the_begin_of_a_file_are_urgent() -> None:

@@ -60,14 +60,14 @@ def parse(stream: bytes) -> list[dict[str, str]]:
 
 def test_a_token_frame_is_these_bytes() -> None:
     assert token_frame(Cursor(1, 2, 9), 'He said "no"') == (
-        b'id: 1.2.9\nevent: token\ndata: {"text":"He said \\"no\\""}\n\n'
+        b'event: token\ndata: {"text":"He said \\"no\\""}\nid: 1.2.9\n\n'
     )
 
 
 def test_a_status_frame_is_these_bytes() -> None:
     data = encode(Status(State.RUNNING, 1))
     assert frame(Cursor(1, 1, 0), "status", data) == (
-        b'id: 1.1.0\nevent: status\ndata: {"state":"running","attempt":1}\n\n'
+        b'event: status\ndata: {"state":"running","attempt":1}\nid: 1.1.0\n\n'
     )
 
 
@@ -133,6 +133,30 @@ def test_any_text_makes_one_line_by_any_rule_and_comes_back(text: str) -> None:
     assert is_token(one)
     assert frame_cursor(one) == Cursor(3, 4, 5)
     assert read_frame(one) == (Cursor(3, 4, 5), Token(text))
+
+
+def test_a_frame_with_its_id_first_is_read_and_merged_as_well() -> None:
+    """As 0.1.0 wrote them, to logs that may still be there."""
+    written = [token_frame(Cursor(1, seq, seq), text) for seq, text in ((2, "a"), (3, "b"))]
+    written.append(frame(Cursor(1, 4, 3), "notice", encode(Notice("c", "m"))))
+    older = []
+    for one in written:
+        event, data, ident = one.removesuffix(b"\n\n").split(b"\n")
+        older.append(b"\n".join([ident, event, data]) + b"\n\n")
+    assert [read_frame(one) for one in older] == [read_frame(one) for one in written]
+    assert [is_token(one) for one in older] == [True, True, False]
+    merged = list(merge_tokens(older))
+    assert [read_frame(one) for one in merged] == [
+        (Cursor(1, 3, 3), Token("ab")), (Cursor(1, 4, 3), Notice("c", "m")),
+    ]  # fmt: skip
+    assert merged[0].startswith(b"id: 1.3.3\nevent: token\n")
+
+
+def test_the_id_is_the_last_that_a_reader_has_of_an_event() -> None:
+    """Some take an event for seen once they have its id, and would skip it after a cut."""
+    for one in (token_frame(Cursor(1, 2, 9), "x"), terminal_frame(Cursor(1, 9, 5), ended())):
+        assert one.rindex(b"\nid: ") > one.index(b"\ndata: ")
+        assert one.splitlines()[-2].startswith(b"id: ")
 
 
 @settings(deadline=None)

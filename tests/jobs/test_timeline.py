@@ -26,7 +26,11 @@ steps = st.lists(st.one_of(texts, deltas, others, st.none()), max_size=60)
 
 
 def is_preview(one: bytes) -> bool:
-    return b"\nevent: file_delta\n" in one
+    return one.startswith(b"event: file_delta\n")
+
+
+def data_of(one: bytes) -> bytes:
+    return one.split(b"\n")[1].removeprefix(b"data: ")
 
 
 def written(doings: list[object]) -> tuple[AttemptLog, list[bytes]]:
@@ -100,9 +104,9 @@ def test_previews_leave_numbered_holes_and_are_kept_as_a_count() -> None:
     assert list(rebuild(1, "ab", unpack(pack(entries)))) == [
         (Cursor(1, 1, 0), b""),
         (Cursor(1, 2, 0), b""),
-        (Cursor(1, 3, 0), b"id: 1.3.0\nevent: notice\ndata: " + data + b"\n\n"),
+        (Cursor(1, 3, 0), b"event: notice\ndata: " + data + b"\nid: 1.3.0\n\n"),
         (Cursor(1, 4, 0), b""),
-        (Cursor(1, 5, 2), b'id: 1.5.2\nevent: token\ndata: {"text":"ab"}\n\n'),
+        (Cursor(1, 5, 2), b'event: token\ndata: {"text":"ab"}\nid: 1.5.2\n\n'),
     ]
 
 
@@ -119,7 +123,7 @@ def test_an_event_keeps_the_very_bytes_of_its_data() -> None:
     log = AttemptLog(NAME, 1, lambda _log, _urgent: None)
     log.append("notice", data)
     [sent] = log.unsent()
-    add_event(entries, "notice", sent.split(b"data: ", 1)[1][:-2])
+    add_event(entries, "notice", data_of(sent))
     [(_, rebuilt)] = rebuild(1, "", unpack(pack(entries)))
     assert rebuilt == sent
-    assert json.loads(sent.split(b"data: ")[1])["message"] == data.message
+    assert json.loads(data_of(sent))["message"] == data.message

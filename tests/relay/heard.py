@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.cursor import Cursor, parse_cursor
 
-_EVENT = re.compile(rb"(?:id: ([^\n]+)\n)?event: ([a-z_]+)\ndata: ([^\n]*)\n\n")
+_EVENT = re.compile(rb"event: ([a-z_]+)\ndata: ([^\n]*)\n(?:id: ([^\n]+)\n)?\n")
 _RETRY = re.compile(rb"retry: ([0-9]+)\n\n")
 
 
@@ -32,7 +32,7 @@ class Heard:
     @property
     def data(self) -> dict[str, Any]:
         """Its JSON document."""
-        document: dict[str, Any] = json.loads(self.raw.rsplit(b"\ndata: ", 1)[1])
+        document: dict[str, Any] = json.loads(self.raw.split(b"\n")[1].removeprefix(b"data: "))
         return document
 
 
@@ -56,7 +56,7 @@ def _in_chunk(chunk: bytes) -> list[Heard]:
             continue
         match = _EVENT.match(chunk, at)
         assert match is not None, f"no whole event: {chunk[at : at + 200]!r}"
-        given, event, data = match.groups()
+        event, data, given = match.groups()
         document = json.loads(data)
         text: str = document["text"] if event == b"token" else ""
         id_ = None if given is None else given.decode()

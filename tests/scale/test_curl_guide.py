@@ -18,7 +18,8 @@ TOLD = {
     "Who you are": r'"data":\[',
     "Ask, and watch it stream": r"event: token[\s\S]+event: completed",
     "Ask first, watch later": (
-        r"event: status[\s\S]+event: completed[\s\S]+retry: \d+\n\nid: 1\.\d+\.62\nevent: token"
+        r"event: status[\s\S]+event: completed[\s\S]+retry: \d+\n\nevent: token\n"
+        r"data: .*\nid: 1\.\d+\.62\n"
         r'[\s\S]+event: completed[\s\S]+"state":"completed"'
     ),
     "Go on in a conversation": (
