@@ -18,10 +18,9 @@ from jobs.cancelling import raise_if_cancelled
 from jobs.database import Database
 from jobs.database_errors import NotTaken
 from jobs.errors import Unavailable
-from jobs.events import LoggedData, Reset, Status, Token
 from jobs.generation import Failure, State
 from jobs.ids import new_id
-from jobs.kept import kept_events
+from jobs.kept import Kept, kept_events
 from jobs.kinds import BUILT_IN
 from jobs.measures import Measures
 from jobs.offers import LOST_SPREAD_SECONDS, Offers, spread
@@ -42,6 +41,7 @@ from jobs.store.leftovers import (
     promote_waiting,
 )
 from jobs.stream_log import Append, StreamLog
+from jobs.taking_over import take_over
 from jobs.tracing import NO_TRACES, Traces, here
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,9 @@ UNREADABLE_SECONDS = 10.0
 
 END_AGAIN_SECONDS = 30.0
 """How long one that could not be ended is left alone."""
+
+
+_WORKER_LOST = Failure("worker_lost", "the worker that ran it was lost", True)
 
 
 @dataclass(slots=True)
@@ -292,10 +295,9 @@ class Rescuer:
         The text comes in one token; where readers know no reset, all that they were shown comes
         event by event, so that what they counted stays right.
         """
-        kept = await self._kept_events(row)
+        kept = await self._kept(row)
         if kept is None:
             return
-        text = "".join([one.text for one in kept if isinstance(one, Token)])
         claimed = await claim(
             self.database,
             row.id,
@@ -305,25 +307,23 @@ class Rescuer:
         )
         if claimed is not None:
             with attempt_scope(self.traces, claimed):
-                await self._end_claimed(row, claimed, kept, text)
+                await self._end_claimed(row, claimed, kept)
 
-    async def _end_claimed(
-        self, row: Lost, claimed: Claimed, kept: list[LoggedData], text: str
-    ) -> None:
-        attempt_log = AttemptLog(row.id, claimed.attempt, lambda _log, _urgent: None)
-        attempt_log.append("reset", Reset(claimed.reset or "worker_lost", claimed.attempt))
-        attempt_log.append("status", Status(State.RUNNING, claimed.attempt))
-        for one in [Token(text)] if row.restartable else kept:
-            attempt_log.append_again(one)
-        end = attempt_log.close()
+    async def _end_claimed(self, row: Lost, claimed: Claimed, kept: Kept) -> None:
+        attempt_log = await take_over(
+            self.stream_log, row, claimed, kept, round(self.settings.relay_log_ttl_seconds * 1000)
+        )
+        # What could not be taken over in one step, a Redis that was away or a damaged log.
         await self._append(attempt_log)
+        end = attempt_log.close()
+        cancelled = claimed.cancel_requested
         outcome = Outcome(
-            state=State.FAILED,
-            text=text,
+            state=State.CANCELLED if cancelled else State.FAILED,
+            text=attempt_log.text,
             timeline=attempt_log.timeline(),
             last_seq=end.seq,
             last_offset=end.offset,
-            error=Failure("worker_lost", "the worker that ran it was lost", True),
+            error=None if cancelled else _WORKER_LOST,
         )
         try:
             committed = await commit(self.database, row.id, claimed.attempt, outcome)
@@ -336,13 +336,14 @@ class Rescuer:
         if committed is None:
             return
         self.counts.ended_lost += 1
-        here().fail("worker_lost")
+        if not cancelled:
+            here().fail("worker_lost")
         log.error("ended: its workers were lost", extra={"generation": row.id})
         attempt_log.append_terminal(committed.generation)
         await self._append(attempt_log)
         await self._announce(committed)
 
-    async def _kept_events(self, row: Lost) -> list[LoggedData] | None:
+    async def _kept(self, row: Lost) -> Kept | None:
         """What its readers were shown last; None while Redis may yet tell it."""
         try:
             return await kept_events(self.stream_log, row.id, row.attempt)
@@ -354,7 +355,7 @@ class Rescuer:
                 "its log can't be read: it ends without its text",
                 extra={"generation": row.id, "reason": str(error)},
             )
-            return []
+            return Kept([], (0, 0))
 
     async def _append(self, attempt_log: AttemptLog) -> None:
         try:

@@ -22,6 +22,7 @@ Execute = Callable[..., Awaitable[Any]]
 """Sends one command and gives its reply; raises REDIS_FAILURES."""
 
 PAGE = 2000
+FRAMES_A_MESSAGE = 500
 """Entries read at a time, so that a long log costs bounded memory."""
 
 
@@ -110,13 +111,36 @@ class StreamLog:
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Appends and publishes for many generations in one call; an answer for each, in order."""
+        return read_answers(await self._run(APPEND, append_arguments(appends)))
+
+    async def take_over(
+        self,
+        generation_id: str,
+        read_up_to: tuple[int, int],
+        attempt: int,
+        frames: Sequence[bytes],
+        ttl_ms: int,
+    ) -> bool:
+        """Puts all these frames of a newer attempt in the place of the log, and publishes them.
+
+        False, with nothing done, where the log's tail is not the one that it was read up to.
+        """
+        read = f"{read_up_to[0]}-{read_up_to[1]}"
+        found: bytes = await self._run(
+            TAKE_OVER,
+            [
+                1, keys.log(generation_id),
+                keys.live(generation_id), read, attempt, ttl_ms, FRAMES_A_MESSAGE, *frames,
+            ],
+        )  # fmt: skip
+        return found.decode() == read
+
+    async def _run(self, script: "Script", arguments: Sequence[bytes | str | int]) -> Any:
         execute: Execute = self._redis.execute_command
-        arguments = append_arguments(appends)
         try:
-            replies = await execute("EVALSHA", APPEND.digest, *arguments)
+            return await execute("EVALSHA", script.digest, *arguments)
         except NoScriptError:
-            replies = await execute("EVAL", APPEND.text, *arguments)
-        return read_answers(replies)
+            return await execute("EVAL", script.text, *arguments)
 
     async def tail(self, generation_id: str) -> tuple[int, int]:
         """Attempt and seq of the newest entry; (0, 0) when there is no log."""
@@ -164,6 +188,8 @@ class Script(msgspec.Struct, frozen=True):
 
 APPEND = Script.of("append.lua")
 """Appends under every condition, and says of each log what became of it."""
+TAKE_OVER = Script.of("take_over.lua")
+"""Puts a newer attempt's log in the place of the one that was read, if nothing was added since."""
 ADVANCE = Script.of("advance.lua")
 """Appends one frame to running logs, and says which it left as they were."""
 
