@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from importlib.resources import files
@@ -64,8 +65,11 @@ POLL_SECONDS = 0.5
 CLAIMS_AT_ONCE = 100
 JOBS_A_READ = 1_000
 """Jobs looked at in one poll: many more than can be stuck at the head of the queue."""
-CLAIM_SECONDS = 15
-"""A job of a worker that died in mid-claim is free again after this and ten seconds."""
+MARK_SECONDS = 10
+"""A job of a worker that died before its claim is free again after this: within a lease and 5 s.
+
+A claim that takes longer is harmless: a second one is fenced off.
+"""
 TOUCHES_A_LEASE = 3
 DRAIN_SECONDS = 2.0
 WAIT_FIRST_SECONDS = 0.1
@@ -80,14 +84,18 @@ class WakingWorker(Worker):
     """
 
     def __init__(
-        self, arq: ArqRedis, redis: RedisPipeline, runner: Runner, wake: asyncio.Event
+        self,
+        arq: ArqRedis,
+        redis: RedisPipeline,
+        runner: Runner,
+        worker_id: str,
+        wake: asyncio.Event,
     ) -> None:
         super().__init__(
             functions=[func(self._start, name=START_JOB)],
             queue_name=keys.QUEUE,
             redis_pool=arq,
             handle_signals=False,
-            job_timeout=CLAIM_SECONDS,
             keep_result=0,
             poll_delay=POLL_SECONDS,
             job_serializer=serialize,
@@ -95,10 +103,12 @@ class WakingWorker(Worker):
             log_results=False,
         )
         self._runner = runner
+        self._worker_id = worker_id
         self._wake = wake
         self._redis = redis
         self._pick = Script((files("jobs") / "pick.lua").read_text(), redis.call)
         self._left_over = False
+        self._failed: dict[str, float] = {}
         self._outage = Outage("the queue can't be read")
         self._unknown = LeftKinds(runner.measures)
         self.polls = 0
@@ -131,14 +141,19 @@ class WakingWorker(Worker):
             return
         self.polls += 1
         unknown = self._unknown.now()
+        now = time.monotonic()
+        self._failed = {job: until for job, until in self._failed.items() if until > now}
         picked, more = await self._pick.run(
             [keys.QUEUE],
             timestamp_ms(),
             room,
             JOBS_A_READ + len(unknown),
-            round(self.in_progress_timeout_s * 1000),
+            MARK_SECONDS * 1000,
             in_progress_key_prefix,
             job_key_prefix,
+            self._worker_id,
+            *self.tasks,
+            *self._failed,
             *self._runner.left_to_others,
             *unknown,
         )
@@ -172,8 +187,10 @@ class WakingWorker(Worker):
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.tasks.pop(task.get_name(), None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Its mark runs out; until then it is nobody's, and a claim decides anyway.
             level = logging.WARNING if isinstance(error, REDIS_FAILURES) else logging.ERROR
+            if level == logging.ERROR:
+                # Else this worker would pick it again at once, and fail with it again.
+                self._failed[task.get_name()] = time.monotonic() + MARK_SECONDS
             log.log(level, "a job is left in the queue", extra={"job": task.get_name()},
                     exc_info=error if level == logging.ERROR else None)  # fmt: skip
         if self._left_over:
@@ -260,7 +277,7 @@ async def run_worker(
         await stack.enter_async_context(
             serve_metrics(settings.relay_metrics_address, metrics.families)
         )
-        picking = WakingWorker(arq, calls, runner, wake=runner.freed)
+        picking = WakingWorker(arq, calls, runner, worker_id, wake=runner.freed)
         if not await _registered(database, worker_id, settings.relay_max_jobs, stop):
             return
         _listen(pubsub, runner, beats, publisher.check)

@@ -1,5 +1,6 @@
 """Redis or the database go away at the worst moment: generations end once, and for all to see."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha1
 from importlib.resources import files
@@ -123,6 +124,26 @@ async def test_a_pick_that_redis_broke_off_costs_the_worker_no_place(
                 asked = await work.ask(f"Hello {number}")
                 assert (await work.ended(asked, within=10)).state is State.COMPLETED
             assert trap.sprung == 3
+
+
+async def test_what_a_frozen_redis_marked_for_nobody_starts_at_once_when_it_thaws(
+    start_redis: StartRedis, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.redis_pipeline.CALL_TIMEOUT_SECONDS", 0.5)
+    redis = start_redis()
+    async with at_work(redis.url, sqlite_url, tmp_path, relay_lease_seconds=5.0) as work:
+        await work.hire()
+        await work.ended(await work.ask("Hello"))
+        redis.freeze()
+        try:
+            # Redis reads both once it thaws: the job, and the picks whose callers have given up.
+            asked = await work.ask("Hello again")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(2):
+                    await work.ended(asked)
+        finally:
+            redis.thaw()
+        assert (await work.ended(asked, within=4)).attempt == 1
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 
 from jobs import keys
 from jobs.generation import Generation, State
+from jobs.runner import Runner
 from tests.jobs.at_work import Work, at_work
 from tests.services import eventually
 
@@ -125,6 +126,47 @@ async def test_a_job_that_nobody_can_read_is_dropped_and_said(
 
     await eventually(is_empty)
     assert "an unreadable job is dropped" in caplog.text
+
+
+async def test_a_job_that_a_defect_fails_is_not_tried_again_at_once(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    start = Runner.start
+
+    async def broken(runner: Runner, generation_id: str, attempt: int) -> bool:
+        if generation_id == "gen_broken":
+            tried.append(generation_id)
+            raise RuntimeError("a defect")
+        return await start(runner, generation_id, attempt)
+
+    monkeypatch.setattr(Runner, "start", broken)
+    await work.hire(relay_max_jobs=1)
+    await work.queue.enqueue("gen_broken", 0)
+    for number in range(3):
+        asked = await work.ask(f"Hello {number}")
+        assert (await work.ended(asked)).state is State.COMPLETED
+    assert tried == ["gen_broken"]
+
+
+async def test_what_a_worker_took_and_never_claimed_is_free_within_the_lease_and_5_s(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(runner: Runner, generation_id: str, attempt: int) -> bool:
+        taken.set()
+        await go_on.wait()
+        return False
+
+    monkeypatch.setattr(Runner, "start", slow)
+    await work.hire()
+    asked = await work.ask("Hello")
+    async with asyncio.timeout(5):
+        await taken.wait()
+    left = await work.redis.pttl(f"arq:in-progress:{asked.id}:0")
+    go_on.set()
+    assert 0 < left < (work.settings.relay_lease_seconds + 5) * 1000
 
 
 @contextmanager
