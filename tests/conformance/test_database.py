@@ -3,7 +3,9 @@
 import asyncio
 import random
 import time
+from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -219,6 +221,40 @@ async def test_a_writer_cancelled_twice_still_waits_for_the_end(db: Database) ->
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert await present(db, "c")
+
+
+async def test_a_writer_that_a_scope_cancels_waits_for_the_end_without_a_turn_of_the_loop(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go_on, turns, wait = asyncio.Event(), asyncio.Event(), 0, asyncio.wait
+
+    async def counted(*given: Any, **named: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        return await wait(*given, **named)
+
+    async def add(connection: AsyncConnection) -> None:
+        reached.set()
+        await go_on.wait()
+        await connection.execute(ADD, {"id": "c"})
+
+    async def write() -> None:
+        with scope:
+            await db.write(add)
+
+    scope = anyio.CancelScope()
+    task = asyncio.create_task(write())
+    await reached.wait()
+    monkeypatch.setattr("jobs.database.asyncio.wait", counted)
+    scope.cancel()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
+    await task
+    assert scope.cancelled_caught
+    assert turns == 1
     assert await present(db, "c")
 
 
