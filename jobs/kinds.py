@@ -143,7 +143,7 @@ class Kinds:
     def refuse_unknown(self, kind: Kind, field: str = "kind") -> None:
         """Raises InvalidRequest with this field for a kind that is not known here."""
         if not self.knows(kind):
-            reason = f"{kind.value!r} is not known here: one of {', '.join(self.names)}"
+            reason = f"the kind {kind.value!r} is not known here: one of {', '.join(self.names)}"
             raise InvalidRequest(field, reason)
 
     def refuse_unfit(self, kind: Kind, input: str) -> None:

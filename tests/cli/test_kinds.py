@@ -56,7 +56,9 @@ def test_generations_are_listed_and_retried_by_their_kind(
     knowing.set(RELAY_KINDS="")
     refused = knowing.run("generations", "list", "--kind", "keeping")
     assert refused.refused("--kind", "'keeping' is not one of chat, generate, refine", status=2)
-    assert knowing.run("generations", "retry", name).refused("kind: 'keeping' is not known here")
+    assert knowing.run("generations", "retry", name).refused(
+        "kind: the kind 'keeping' is not known here"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from relay.app import OPERATIONS
+from relay.app import OPERATIONS, PROTOCOLS
 from relay.routes.streams import GENERATION_STREAM
 from tests.relay.edge import EdgeRelay
 
@@ -31,7 +31,7 @@ async def test_the_reference_shows_every_call_event_and_type(relay: EdgeRelay, p
     async with relay.live() as url:
         await page.goto(f"{url}/docs")
         await page.wait_for_selector("#types")
-        assert await page.locator("article h3 .method").count() == len(OPERATIONS)
+        assert await page.locator("article h3 .method").count() == len((*OPERATIONS, *PROTOCOLS))
         text = await page.inner_text("body")
         for event in GENERATION_STREAM.events:
             assert event in text
