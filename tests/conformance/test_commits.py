@@ -82,6 +82,18 @@ async def test_an_older_attempt_is_fenced_off_and_changes_nothing(acts: Acts) ->
     assert await commit(acts.db, one, 2, stale) is None
 
 
+async def test_a_newer_attempts_like_end_is_not_taken_for_the_own_one(acts: Acts) -> None:
+    one = (await acts.accept()).generation.id
+    await acts.claimed(one)
+    await hand_over(acts.db, one, 1)
+    newer = await acts.claimed(one, 1)
+    await acts.commit(newer, outcome("fresh"))
+    assert await commit(acts.db, one, 1, outcome("stale"), may_be_stored=True) is None
+    stored = await commit(acts.db, one, 2, outcome("fresh"), may_be_stored=True)
+    assert stored is not None
+    assert stored.generation.attempt == 2
+
+
 async def test_a_change_makes_the_next_version(acts: Acts) -> None:
     made = await acts.accept(Kind.GENERATE, name="Ada")
     persona = str(made.generation.persona_id)

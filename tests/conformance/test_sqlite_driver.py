@@ -1,5 +1,6 @@
 """A statement on SQLite costs one hop to its thread, and gives the same rows as ever."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.sqlite_driver import OneHopConnection, OneHopCursor, connect
+from jobs.database import Database
+from jobs.sqlite_driver import OneHopConnection, OneHopCursor, connect, in_thread
+from jobs.sqlite_thread import ThreadWork
 
 NUMBERS = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
@@ -128,3 +131,18 @@ async def test_a_transaction_in_the_thread_is_one_hop(
     alone = await connection.work(lambda thread: thread.alone(text("SELECT 3"), None))
     assert [tuple(row) for row in alone] == [(3,)]
     assert hops == ["_work", "_work"]
+
+
+async def test_a_connection_left_in_a_transaction_is_given_to_nobody(tmp_path: Path) -> None:
+    def leave(thread: ThreadWork) -> None:
+        thread._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        raise sqlite3.OperationalError("its rollback failed too")
+
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path / 'left.db'}") as db:
+        with pytest.raises(sqlite3.OperationalError):
+            await in_thread(db._writer, leave)
+        # It would find itself within another's transaction, which nobody is to commit.
+        assert await db.write_one(text("CREATE TABLE t (i)")) == ()
+        await db.write_one(text("INSERT INTO t VALUES (1)"))
+        [(count,)] = await db.fetch(text("SELECT count(*) FROM t"))
+        assert count == 1

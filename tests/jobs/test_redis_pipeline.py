@@ -104,6 +104,28 @@ async def test_a_frozen_server_is_given_up_in_time_and_its_late_reply_meets_no_o
         assert await redis.call("ECHO", "prompt") == b"prompt"
 
 
+async def test_who_waits_behind_a_call_that_is_given_up_fails_with_it(
+    start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_redis()
+    async with open_pipeline(Address.of_url(server.url)) as redis:
+        await redis.call("PING")
+        server.freeze()
+        try:
+            monkeypatch.setattr(redis_pipeline, "CALL_TIMEOUT_SECONDS", 0.2)
+            first = asyncio.create_task(redis.call("ECHO", "first"))
+            await eventually(lambda: len(redis._asked) == 1)
+            monkeypatch.setattr(redis_pipeline, "CALL_TIMEOUT_SECONDS", 5.0)
+            with pytest.raises(RedisConnectionError):
+                await redis.call("ECHO", "behind")
+            with pytest.raises(TimeoutError):
+                await first
+        finally:
+            server.thaw()
+        assert await redis.call("ECHO", "after") == b"after"
+        assert redis.connections == 2
+
+
 async def test_who_gets_no_turn_in_time_fails_and_costs_the_others_nothing(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
