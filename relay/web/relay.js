@@ -150,8 +150,8 @@ export function follow(id, options) {
       stir();
     }, TURN_MS);
     // What the page promises may never come.
-    const unwanted = new Promise((_, fail) => (signal.aborted ? fail() : (signal.onabort = fail)));
     const promised = Promise.all([token?.(), address || ticket?.()]);
+    const unwanted = new Promise((_, fail) => (signal.aborted ? fail() : (signal.onabort = fail)));
     const [bearer, url] = await Promise.race([promised, unwanted]);
     const headers = {
       ...(cursor && { "last-event-id": cursor }),

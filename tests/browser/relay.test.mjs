@@ -247,6 +247,21 @@ test("a page of a proxy is no stream", async (t) => {
   assert.equal(waits.length, 1);
 });
 
+for (const what of ["token", "ticket"]) {
+  test(`a ${what} that throws is asked for again, and nothing is left unhandled`, async (t) => {
+    hurried(t);
+    let tries = 0;
+    const give = () => {
+      tries += 1;
+      if (tries < 3) throw new Error("not yet");
+      return what === "token" ? "t" : `${root}v1/generations/gen_1/events`;
+    };
+    const { final } = await play([[END]], { [what]: give });
+    assert.deepEqual(final, FINAL);
+    assert.equal(tries, 3);
+  });
+}
+
 test("the longest silence that can be given is no short one", async () => {
   const { cursors } = await play([[token(1, "a"), END]], { silenceMs: Infinity });
   assert.deepEqual(cursors, [null]);
