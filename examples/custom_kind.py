@@ -26,9 +26,8 @@ def refuses(text: str) -> str | None:
 
 async def prompt(asked: Asked) -> Prompt:
     """Asked by the worker, in each attempt; `asked.history` is what was said before."""
-    system = "Summarise what you are given in two sentences."
-    given = [{"role": "system", "content": system}, {"role": "user", "content": asked.input}]
-    return Prompt(given)
+    system = {"role": "system", "content": "Summarise what you are given in two sentences."}
+    return Prompt([system, {"role": "user", "content": asked.input}])
 
 
 async def keep(connection: AsyncConnection, done: Completed) -> None:

@@ -31,11 +31,11 @@ def _declared_at(place: str) -> list[CustomKind]:
         raise InvalidSetting(_VARIABLE, f"{place!r} is not a place like my_app.kinds:registry")
     try:
         found: Any = getattr(import_module(module), name)
-    except Exception as error:
-        # Whatever the application's own code raises: an operator gets one line of it.
-        reason = f"{place!r} can't be imported: {type(error).__name__}: {error}"
-        raise InvalidSetting(_VARIABLE, reason) from error
-    several = list(found) if isinstance(found, Iterable) else [found]
+        several = list(found) if isinstance(found, Iterable) else [found]
+    except (Exception, SystemExit) as error:
+        # Whatever the application's own code raises, or ends with: an operator gets one line of it.
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidSetting(_VARIABLE, f"{place!r} can't be imported: {told}") from error
     if not several or not all(isinstance(one, CustomKind) for one in several):
         raise InvalidSetting(_VARIABLE, f"{place!r} is no CustomKind, nor several of them")
     return several

@@ -1,5 +1,7 @@
 """Which kinds there are: names, the registry that RELAY_KINDS names, and what figures call them."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -84,6 +86,25 @@ def test_a_wrong_setting_is_one_clear_refusal(setting: str, reason: str) -> None
         load_kinds(f"tests.jobs.sample_kinds:KEEPING,{setting}")
     assert reason in refused.value.reason
     assert setting in refused.value.reason
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "told"),
+    [
+        ("exits", "raise SystemExit('no config')", "SystemExit: no config"),
+        ("tells_much", "raise RuntimeError('one\\ntwo')", "RuntimeError: one two"),
+        ("fails_late", "X = (1 // 0 for _ in 'x')", "ZeroDivisionError: integer"),
+    ],
+)
+def test_a_module_that_ends_or_fails_is_one_clear_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: str, told: str
+) -> None:
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InvalidSetting) as refused:
+        load_kinds(f"{name}:X")
+    assert str(refused.value).startswith(f"RELAY_KINDS: '{name}:X' can't be imported: {told}")
     assert "\n" not in str(refused.value)
 
 
