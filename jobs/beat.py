@@ -22,6 +22,9 @@ LONGEST_BEAT_SECONDS = 1.0
 class Beat:
     """Renews the lease in constant statements, and hears of cancels, lost leases and lost claims.
 
+    Of cancels by every beat; of the others, which takes a look at all that is held, some times a
+    lease.
+
     What the database says is another's is stopped here; what it says is this worker's though
     nobody here runs it (a claim whose answer was lost) is handed over.
     """
@@ -34,6 +37,8 @@ class Beat:
         self._worker_id = worker_id
         self._lease = settings.relay_lease_seconds
         self._pause = min(settings.relay_lease_seconds / BEATS_A_LEASE, LONGEST_BEAT_SECONDS)
+        self._list_every = settings.relay_lease_seconds / BEATS_A_LEASE
+        self._list_at = 0.0
         self._now = asyncio.Event()
         self._outage = Outage("no heartbeat")
 
@@ -63,10 +68,15 @@ class Beat:
         # Before the beat: what is claimed while it is under way is not judged by it.
         running = self._runner.running
         asked_at = time.monotonic()
-        told = await beat(self._database, self._worker_id, len(running))
+        told = await beat(
+            self._database, self._worker_id, len(running), list_held=asked_at >= self._list_at
+        )
         self._runner.leased(asked_at + self._lease)
         for generation_id in told.cancel:
             self._runner.cancel(generation_id)
+        if told.held is None:
+            return
+        self._list_at = asked_at + self._list_every
         for generation_id, attempt in running.items():
             if told.held.get(generation_id) != attempt:
                 self._runner.fence(generation_id, attempt)

@@ -34,10 +34,12 @@ from jobs.store.breakers import open_models
 from jobs.store.claims import Claimed, check_beats_can_be_stored, claim, forget_workers
 from jobs.store.commits import Committed, Outcome, commit, without_text
 from jobs.store.leftovers import (
+    Leftovers,
     Lost,
     expire_overdue,
     find_lost,
     find_unenqueued,
+    look_for_leftovers,
     promote_waiting,
 )
 from jobs.stream_log import Append, StreamLog
@@ -104,6 +106,7 @@ class Rescuer:
     counts: RescueCounts = field(default_factory=RescueCounts)
     measures: Measures = field(default_factory=Measures)
     traces: Traces = NO_TRACES
+    _left: Leftovers = field(default_factory=Leftovers)
     _contact_since: float | None = None
     _contact_at: float = 0.0
     _forget_at: float = 0.0
@@ -123,9 +126,11 @@ class Rescuer:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
     async def round(self) -> None:
-        """Every duty once; one that fails keeps no other from being done."""
+        """Every duty once that there is work for; one that fails keeps no other from being done."""
+        self._left = Leftovers()
         duties: tuple[Callable[[], Awaitable[None]], ...] = (
             self._check_contact,
+            self._look,
             self._expire,
             self._promote,
             self._enqueue,
@@ -172,7 +177,22 @@ class Rescuer:
         # A read-only database shows everybody as silent, and can be read all the while.
         await check_beats_can_be_stored(self.database)
 
+    async def _look(self) -> None:
+        # Mostly there is nothing: one statement a round then, and not one a duty.
+        self._left = await look_for_leftovers(
+            self.database,
+            lease_seconds=self.settings.relay_lease_seconds,
+            older_than_seconds=self._unenqueued_after,
+            endpoint=self.endpoint,
+        )
+
+    @property
+    def _unenqueued_after(self) -> float:
+        return min(2.0, self.settings.relay_lease_seconds)
+
     async def _expire(self) -> None:
+        if not self._left.overdue:
+            return
         unavailable = await open_models(self.database)
         for committed in await expire_overdue(
             self.database, limit=ROWS_A_DUTY, unavailable_models=unavailable
@@ -191,17 +211,21 @@ class Rescuer:
             await self._announce(committed)
 
     async def _promote(self) -> None:
+        if not self._left.stuck:
+            return
         for generation_id in await promote_waiting(self.database, limit=ROWS_A_DUTY):
             self.counts.promoted += 1
             await self.queue.enqueue(generation_id, 0)
 
     async def _enqueue(self) -> None:
-        ids = await find_unenqueued(
-            self.database,
-            older_than_seconds=min(2.0, self.settings.relay_lease_seconds),
-            limit=ROWS_A_DUTY,
-            endpoint=self.endpoint,
-        )
+        ids: list[str] = []
+        if self._left.unenqueued:
+            ids = await find_unenqueued(
+                self.database,
+                older_than_seconds=self._unenqueued_after,
+                limit=ROWS_A_DUTY,
+                endpoint=self.endpoint,
+            )
         before, self._enqueued = self._enqueued, set()
         for generation_id in ids:
             if not await self.queue.enqueue(generation_id, 0, defer_seconds=spread(len(ids))):
@@ -213,7 +237,9 @@ class Rescuer:
         lease = self.settings.relay_lease_seconds
         if not self._may_judge():
             return
-        rows = await find_lost(self.database, lease_seconds=lease, limit=LOST_A_ROUND)
+        rows: list[Lost] = []
+        if self._left.lost:
+            rows = await find_lost(self.database, lease_seconds=lease, limit=LOST_A_ROUND)
         if not self._may_judge():
             # The database stood still meanwhile, and nobody could beat.
             return

@@ -19,6 +19,8 @@ from relay.sources import Sources
 
 INBOX_BYTES = 1 << 18
 """What waits for a slow reader; beyond, it reads the log again at its own pace."""
+HEARTBEAT_STEP = 1 / 10
+"""Heartbeats come at whole steps, in parts of `RELAY_HEARTBEAT_SECONDS`."""
 MALFORMED = Cursor(-1, 0, 0)
 """Stands for a cursor that no generation ever gave."""
 
@@ -217,7 +219,7 @@ class Follower:
     def due_at(self) -> float:
         """The earliest of its deadlines; an event in between makes it later (Ticking)."""
         due = min(
-            self._sent_at + self._sources.heartbeat_seconds,
+            self._heartbeat_at(),
             self._heard_at + self._sources.idle_timeout_seconds,
         )
         again_at = self._past.again_at
@@ -233,7 +235,13 @@ class Follower:
             self._past.again_at = None
             self._repair = True
             self._rouse()
-        return self if now - self._sent_at >= self._sources.heartbeat_seconds else None
+        return self if now >= self._heartbeat_at() else None
+
+    def _heartbeat_at(self) -> float:
+        """When one is due: a little early, in step with others, who then share a statement."""
+        every = self._sources.heartbeat_seconds
+        at = self._sent_at + every
+        return at - at % (every * HEARTBEAT_STEP)
 
     def heartbeat(self, row: StreamRow | None) -> None:
         """Says who is working on it, and finds what was not announced (Beating)."""
@@ -244,7 +252,7 @@ class Follower:
                 self._repair = True
         now = time.monotonic()
         # An event may have gone out while the row was read: then it is not silent any more.
-        if now - self._sent_at >= self._sources.heartbeat_seconds:
+        if now >= self._heartbeat_at():
             self._sent_at = now
             beat = Heartbeat(
                 past.state, past.attempt, past.seq, past.worker, round(now - self._heard_at, 1)

@@ -25,6 +25,8 @@ from relay.settings import RelaySettings
 log = logging.getLogger(__name__)
 
 STOPPING_SECONDS = 5
+TICK_SECONDS = 1.0
+"""uvicorn's own is a tenth of it, though there is something to do once a second."""
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than nginx or an SDK keeps its end of one.
 
@@ -82,15 +84,23 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, address: Address) -> None:
         super().__init__(config)
         self._address = address
+        self._asked_to_stop = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             log.info("relay is ready", extra={"url": self._address.url})
 
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._asked_to_stop.wait()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's own closes nothing after a further SIGINT; the stop is bounded without that.
         self.should_exit = True
+        asyncio.get_running_loop().call_soon_threadsafe(self._asked_to_stop.set)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

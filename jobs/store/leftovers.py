@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 import msgspec
-from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
@@ -34,6 +34,18 @@ class Lost(msgspec.Struct, frozen=True):
     handed_over: bool
 
 
+class Leftovers(msgspec.Struct, frozen=True):
+    """Of what there is at least one, as `find_lost` and the others of this file would find it."""
+
+    overdue: bool = True
+    stuck: bool = True
+    unenqueued: bool = True
+    lost: bool = True
+
+
+_is_lost = and_(
+    IS_UNFINISHED, generations.c.state == "running", generations.c.handed_over | ~holds_lease()
+)
 _LOST = (
     select(
         generations.c.id,
@@ -43,22 +55,21 @@ _LOST = (
         generations.c.restartable,
         generations.c.handed_over,
     )
-    .where(
-        IS_UNFINISHED, generations.c.state == "running", generations.c.handed_over | ~holds_lease()
-    )
+    .where(_is_lost)
     .order_by(generations.c.created_at)
     .limit(bindparam("limit"))
 )
+_is_unenqueued = and_(
+    IS_UNFINISHED,
+    generations.c.state == "queued",
+    IS_ACTIVE,
+    generations.c.created_at <= now_ms() - bindparam("age_ms"),
+    generations.c.expires_at > now_ms(),
+    ~is_shut(),
+)
 _UNENQUEUED = (
     select(generations.c.id)
-    .where(
-        IS_UNFINISHED,
-        generations.c.state == "queued",
-        IS_ACTIVE,
-        generations.c.created_at <= now_ms() - bindparam("age_ms"),
-        generations.c.expires_at > now_ms(),
-        ~is_shut(),
-    )
+    .where(_is_unenqueued)
     .order_by(generations.c.created_at)
     .limit(bindparam("limit"))
 )
@@ -75,32 +86,62 @@ _UNTAKEN_KINDS = (
     .group_by(generations.c.kind)
     .order_by(generations.c.kind)
 )
+_is_overdue = and_(
+    IS_UNFINISHED, generations.c.state == "queued", generations.c.expires_at <= now_ms()
+)
 _OVERDUE = (
     select(generations.c.id, generations.c.kind, generations.c.model)
-    .where(IS_UNFINISHED, generations.c.state == "queued", generations.c.expires_at <= now_ms())
+    .where(_is_overdue)
     .order_by(generations.c.created_at)
     .limit(bindparam("limit"))
 )
 _holders = generations.alias("holders")
-_STUCK = (
-    select(generations.c.conversation_id)
+_is_stuck = and_(
+    IS_UNFINISHED,
+    generations.c.state == "queued",
+    ~generations.c.active,
+    generations.c.expires_at > now_ms(),
+    ~select(literal_column("1"))
+    .select_from(_holders)
     .where(
-        IS_UNFINISHED,
-        generations.c.state == "queued",
-        ~generations.c.active,
-        generations.c.expires_at > now_ms(),
-        ~select(literal_column("1"))
-        .select_from(_holders)
-        .where(
-            _holders.c.conversation_id == generations.c.conversation_id,
-            literal_column("holders.active"),
-        )
-        .correlate(generations)
-        .exists(),
+        _holders.c.conversation_id == generations.c.conversation_id,
+        literal_column("holders.active"),
     )
-    .distinct()
-    .limit(bindparam("limit"))
+    .correlate(generations)
+    .exists(),
 )
+_STUCK = select(generations.c.conversation_id).where(_is_stuck).distinct().limit(bindparam("limit"))
+
+
+def _there_is_one(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(literal_column("1")).select_from(generations).where(condition).exists()
+
+
+_LEFTOVERS = select(
+    _there_is_one(_is_overdue).label("overdue"),
+    _there_is_one(_is_stuck).label("stuck"),
+    _there_is_one(_is_unenqueued).label("unenqueued"),
+    _there_is_one(_is_lost).label("lost"),
+)
+
+
+async def look_for_leftovers(
+    db: Database,
+    *,
+    lease_seconds: float,
+    older_than_seconds: float,
+    endpoint: str | None = None,
+) -> Leftovers:
+    """What of all this there is, in one statement; the arguments as those of `find_lost` and
+    `find_unenqueued`. Raises Unavailable.
+    """
+    parameters = {
+        "lease_ms": round(lease_seconds * 1000),
+        "age_ms": round(older_than_seconds * 1000),
+        "at_endpoint": endpoint,
+    }
+    [row] = await db.fetch(_LEFTOVERS, parameters)
+    return Leftovers(**row._mapping)
 
 
 async def find_lost(db: Database, lease_seconds: float, limit: int) -> list[Lost]:

@@ -4,6 +4,7 @@ import msgspec
 from sqlalchemy import (
     ColumnElement,
     Select,
+    and_,
     bindparam,
     delete,
     insert,
@@ -24,12 +25,13 @@ DAY_SECONDS = 86_400.0
 class Beat(msgspec.Struct, frozen=True):
     """What a heartbeat brings back.
 
-    `cancel`: the ids among them whose cancellation was asked for. `held`: id to attempt of every
-    generation that is running and this worker's; what it does not know of, it should hand over.
+    `cancel`: the ids of those it holds whose cancellation was asked for. `held`: id to attempt of
+    every generation that is running and this worker's; what it does not know of, it should hand
+    over. None where it was not asked for.
     """
 
     cancel: frozenset[str]
-    held: dict[str, int]
+    held: dict[str, int] | None
 
 
 _REGISTER = insert(workers).values(
@@ -46,9 +48,13 @@ _BEAT = (
 )
 # No row has this id; a database that is read-only refuses it all the same.
 _BEAT_OF_NOBODY = update(workers).where(workers.c.id == "").values(running=workers.c.running)
-_HELD = select(generations.c.id, generations.c.attempt, generations.c.cancel_requested).where(
+_is_held = and_(
     IS_UNFINISHED, generations.c.state == "running", generations.c.worker_id == bindparam("worker")
 )
+_HELD = select(generations.c.id, generations.c.attempt, generations.c.cancel_requested).where(
+    _is_held
+)
+_CANCELLED = select(generations.c.id).where(_is_held, generations.c.cancel_requested)
 _DEREGISTER = delete(workers).where(workers.c.id == bindparam("worker"))
 _FORGET = delete(workers).where(workers.c.heartbeat_at < now_ms() - bindparam("silence_ms"))
 _ALIVE: Select[int] = (
@@ -86,8 +92,10 @@ async def register_worker(db: Database, worker_id: str, capacity: int) -> None:
     await db.write(register)
 
 
-async def beat(db: Database, worker_id: str, running: int) -> Beat:
+async def beat(db: Database, worker_id: str, running: int, *, list_held: bool = True) -> Beat:
     """Renews the lease on all that this worker holds, in two statements whatever it holds.
+
+    `list_held` brings all of it, which costs the more the more that is.
 
     A worker that was forgotten is made known again, with the capacity that it runs at.
     """
@@ -96,6 +104,9 @@ async def beat(db: Database, worker_id: str, running: int) -> Beat:
     async def renew(connection: AsyncConnection) -> Beat:
         if (await connection.execute(_BEAT, row)).rowcount == 0:
             await connection.execute(_REGISTER, row)
+        if not list_held:
+            cancelled = await connection.execute(_CANCELLED, row)
+            return Beat(cancel=frozenset(cancelled.scalars()), held=None)
         held = (await connection.execute(_HELD, row)).all()
         return Beat(
             cancel=frozenset(one.id for one in held if one.cancel_requested),

@@ -140,6 +140,9 @@ async def test_a_heartbeat_brings_cancellations_and_what_is_held(acts: Acts) -> 
     told = await beat(acts.db, "wrk_1", 2)
     assert told.cancel == {one}
     assert told.held == {one: 1, other: 1}
+    briefly = await beat(acts.db, "wrk_1", 2, list_held=False)
+    assert briefly.cancel == {one}
+    assert briefly.held is None
     await hand_over(acts.db, other, 1)
     assert (await beat(acts.db, "wrk_1", 1)).held == {one: 1}
 

@@ -2,9 +2,19 @@
 
 import asyncio
 
+import msgspec
+from sqlalchemy import text
+
 from jobs.generation import State
 from jobs.store.claims import hand_over
-from jobs.store.leftovers import expire_overdue, find_lost, find_unenqueued
+from jobs.store.leftovers import (
+    Leftovers,
+    expire_overdue,
+    find_lost,
+    find_unenqueued,
+    look_for_leftovers,
+    promote_waiting,
+)
 from jobs.store.reads import read_replay_source
 from tests.conformance.acts import LEASE, Acts
 
@@ -27,6 +37,37 @@ async def test_the_lost_are_the_handed_over_and_those_of_silent_workers(acts: Ac
     ]
     assert [one.id for one in await find_lost(acts.db, LEASE, 2)] == [given, silent]
     assert [one.id for one in await find_lost(acts.db, LEASE * 10, 10)] == [given, unknown]
+
+
+async def looked(acts: Acts) -> Leftovers:
+    return await look_for_leftovers(acts.db, lease_seconds=LEASE, older_than_seconds=5)
+
+
+async def test_a_look_tells_of_each_sort_whether_there_is_one(acts: Acts) -> None:
+    nothing = Leftovers(overdue=False, stuck=False, unenqueued=False, lost=False)
+    active, running = await acts.accept(expires=100), await acts.accept()
+    conversation = active.generation.conversation_id
+    await acts.accept(conversation_id=conversation, on_active="queue", expires=100)
+    await acts.claimed(running.generation.id)
+    assert await looked(acts) == nothing
+    await acts.elapse(10)
+    await acts.worker("wrk_1")
+    assert await looked(acts) == msgspec.structs.replace(nothing, unenqueued=True)
+    await acts.claimed(active.generation.id)
+    await acts.silence("wrk_1", LEASE + 1)
+    assert await looked(acts) == msgspec.structs.replace(nothing, lost=True)
+    await acts.worker("wrk_1")
+    await acts.db.write_one(
+        text("UPDATE generations SET active = false, state = 'failed' WHERE id = :id"),
+        {"id": active.generation.id},
+    )
+    assert await looked(acts) == msgspec.structs.replace(nothing, stuck=True)
+    await acts.elapse(100)
+    await acts.worker("wrk_1")
+    assert await looked(acts) == msgspec.structs.replace(nothing, overdue=True)
+    await expire_overdue(acts.db, 10)
+    assert await promote_waiting(acts.db, 10) == []
+    assert await looked(acts) == nothing
 
 
 async def test_a_lost_one_tells_how_often_it_was_lost(acts: Acts) -> None:

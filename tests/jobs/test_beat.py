@@ -24,12 +24,12 @@ async def test_beats_that_fail_for_whatever_reason_are_not_put_off(
 ) -> None:
     beats = 0
 
-    async def failing_at_first(*arguments: Any) -> Any:
+    async def failing_at_first(*arguments: Any, **named: Any) -> Any:
         nonlocal beats
         beats += 1
         if beats <= 6:
             raise KeyError("a defect")
-        return await beat(*arguments)
+        return await beat(*arguments, **named)
 
     monkeypatch.setattr("jobs.beat.beat", failing_at_first)
     await work.hire(relay_lease_seconds=0.8)

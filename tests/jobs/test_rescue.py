@@ -20,6 +20,7 @@ from jobs.store import commits
 from jobs.store.claims import claim, hand_over, register_worker
 from jobs.store.leftovers import Lost, find_lost
 from jobs.stream_log import Append
+from tests.conformance.test_cost import counted
 from tests.jobs.at_work import Work, at_work, names_of, text_of
 from tests.services import RedisServer, eventually
 
@@ -352,7 +353,7 @@ async def test_a_database_that_was_away_begins_the_lease_of_contact_anew(
         raise Unavailable("the database")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.rescue.expire_overdue", away)
+        patch.setattr("jobs.rescue.look_for_leftovers", away)
         await rescuer.round()
     clock.now += LEASE / 3
     await rescuer.round()
@@ -425,7 +426,7 @@ async def test_a_duty_that_fails_keeps_no_other_from_being_done(
     async def broken(*_: Any, **__: Any) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr("jobs.rescue.promote_waiting", broken)
+    monkeypatch.setattr("jobs.rescue.look_for_leftovers", broken)
     rescuer = work.rescuer()
     await judge(rescuer, clock)
     assert (await work.read(asked)).state is State.EXPIRED
@@ -484,3 +485,13 @@ def test_much_work_is_spread_over_three_seconds_and_little_is_not() -> None:
     many = [spread(1000) for _ in range(500)]
     assert SPREAD_SECONDS * 0.9 < max(many) <= SPREAD_SECONDS == 3.0
     assert min(many) < 0.3
+
+
+async def test_a_round_with_nothing_to_do_is_two_statements(work: Work, clock: Clock) -> None:
+    asked = await work.store("Hello")
+    rescuer = work.rescuer()
+    await judge(rescuer, clock)
+    with counted() as statements:
+        await rescuer.round()
+    assert len(statements) == 2, statements
+    assert (await work.read(asked)).state is State.QUEUED

@@ -97,7 +97,7 @@ async def test_a_worker_whose_lease_has_run_out_claims_nothing_until_it_is_renew
     """What it claimed would be lost from the start, and run a second time elsewhere."""
     unheard = 0
 
-    async def away(*_: Any) -> None:
+    async def away(*_: Any, **__: Any) -> None:
         nonlocal unheard
         unheard += 1
         raise Unavailable("the database")
