@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -287,6 +288,24 @@ async def test_a_frame_that_came_with_the_news_of_a_newer_attempt_is_dropped(
     told = await reader.finish()
     assert [one.id for one in told if one.cursor.attempt == 1] == ["1.1.0", "1.2.4"]
     assert [one.event for one in told[2:]] == ["reset", "status", "completed"]
+
+
+async def test_silent_readers_are_due_at_the_same_moments_and_never_late(
+    author: Author, side: ReadingSide
+) -> None:
+    log = await author.running()
+    due = set()
+    for _ in range(40):
+        before = time.monotonic()
+        reader = await side.joined(log.generation_id)
+        await reader.hears_up_to(1)
+        at = reader.follower.due_at()
+        assert before + 9 <= at <= time.monotonic() + 10
+        assert reader.follower.tick(at - 0.01) is None
+        assert reader.follower.tick(at) is reader.follower
+        due.add(round(at, 3))
+    # Each would cost a statement of its own.
+    assert len(due) <= 3
 
 
 async def test_a_repair_goes_on_without_the_database(
