@@ -5,7 +5,8 @@ the relay forwards them, so an event is encoded once, here. The id comes last, s
 take an event for seen as soon as they have read its id; frames of 0.1.0 have it first.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -24,6 +25,8 @@ _TOKEN_EVENT = b"event: token\ndata: "
 _TOKEN_OPENS = _TOKEN_EVENT + b'{"text":"'
 _TOKEN_CLOSES = b'"}\n'
 _LONGEST_HEAD = 80
+_BETWEEN_TOKENS = re.compile(rb'"\}\nid: [0-9.]+\n\n' + re.escape(_TOKEN_OPENS))
+"""From the text of one `token` frame to that of the next; no data has a line end in it."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -195,6 +198,21 @@ def merge_tokens(frames: Iterable[bytes]) -> Iterable[bytes]:
             yield one
     if texts:
         yield _merged(last, begin, end, texts)
+
+
+def join_merged(frames: Sequence[bytes]) -> bytes:
+    """What `merge_tokens` gives, in one piece; older frames with their id first may stay apart.
+
+    Where tokens follow each other to the end it takes one pass in C, not a step a frame.
+    """
+    before = 0
+    while before < len(frames) and not is_token(frames[before]):
+        before += 1
+    tokens = b"".join(frames[before:])
+    if tokens.count(_TOKEN_OPENS) != len(frames) - before:
+        # The end of another event's data may look like that of a token's.
+        return b"".join(merge_tokens(frames))
+    return b"".join(frames[:before]) + _BETWEEN_TOKENS.sub(b"", tokens)
 
 
 def _merged(last: bytes, begin: int, end: int, texts: list[bytes]) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from jobs.events import event_name, merge_tokens
+from jobs.events import event_name, join_merged
 from jobs.generation import State
 
 HELD_BYTES = 1 << 18
@@ -54,8 +54,8 @@ class Held:
                 break
         frames = self._frames[:count]
         del self._frames[:count]
-        told = merge_tokens(frames) if self._merged else frames
-        return b"".join(told), count, is_terminal(frames[-1])
+        told = join_merged(frames) if self._merged else b"".join(frames)
+        return told, count, is_terminal(frames[-1])
 
 
 _TERMINAL_NAMES = frozenset(state.encode() for state in State if state.terminal)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs import events
 from jobs.cursor import Cursor
 from jobs.events import (
     Ended,
@@ -22,6 +23,7 @@ from jobs.events import (
     frame,
     frame_cursor,
     is_token,
+    join_merged,
     merge_tokens,
     read_frame,
     retry_frame,
@@ -190,6 +192,7 @@ def frames_of(run: list[str | None]) -> list[bytes]:
 def test_merging_joins_neighbouring_tokens_and_nothing_else(run: list[str | None]) -> None:
     frames = frames_of(run)
     merged = list(merge_tokens(frames))
+    assert join_merged(frames) == b"".join(merged)
     # What is to come: each stretch of tokens as one event, under the id of its last.
     wanted: list[tuple[str, str, str]] = []
     for kind, stretch in groupby(frames, lambda one: bool(one) and is_token(one)):
@@ -203,3 +206,37 @@ def test_merging_joins_neighbouring_tokens_and_nothing_else(run: list[str | None
     assert [
         (one["id"], one["event"], json.loads(one["data"]).get("text", "")) for one in told
     ] == wanted
+
+
+def test_an_event_that_ends_like_a_token_is_never_merged_with_the_next() -> None:
+    frames = [
+        token_frame(Cursor(1, 1, 1), "a"),
+        frame(Cursor(1, 2, 1), "notice", encode(Notice("n", "x"))),
+        token_frame(Cursor(1, 3, 2), "b"),
+        token_frame(Cursor(1, 4, 3), "c"),
+    ]
+    for some in (frames, frames[1:]):
+        told = parse(join_merged(some))
+        assert [one["event"] for one in told][-2:] == ["notice", "token"]
+        assert json.loads(told[-2]["data"]) == {"code": "n", "message": "x"}
+        assert (told[-1]["id"], json.loads(told[-1]["data"])) == ("1.4.3", {"text": "bc"})
+
+
+def test_neighbouring_tokens_are_merged_without_a_step_a_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[bytes] = []
+    judge = events.is_token
+
+    def judged(one: bytes) -> bool:
+        looked_at.append(one)
+        return judge(one)
+
+    monkeypatch.setattr(events, "is_token", judged)
+    monkeypatch.delattr(events, "merge_tokens")
+    frames = [frame(Cursor(1, 1, 0), "notice", encode(Notice("n", "x")))]
+    frames += [token_frame(Cursor(1, seq, seq - 1), "é") for seq in range(2, 1002)]
+    told = parse(events.join_merged(frames))
+    assert [one["id"] for one in told] == ["1.1.0", "1.1001.1000"]
+    assert json.loads(told[1]["data"]) == {"text": "é" * 1000}
+    assert len(looked_at) == 2
