@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -89,6 +90,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            # Else a full collection walks all that was imported, and every stream stands still.
+            gc.collect()
+            gc.freeze()
             log.info("relay is ready", extra={"url": self._address.url})
 
     async def main_loop(self) -> None:
