@@ -182,7 +182,7 @@ def test_the_url_is_one_that_a_browser_here_can_open(host: str, url: str) -> Non
 def test_what_is_there_at_the_start_is_left_out_of_every_later_collection(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """A full collection of all that was imported holds every stream up for 40 to 150 ms."""
+    """A full collection of all that was imported holds every stream up for 75 to 150 ms."""
     told = tmp_path / "walked"
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, gc\n"
