@@ -5,6 +5,7 @@ milliseconds, so that arq's own timeouts, retries and locks never concern work t
 """
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -356,4 +357,7 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked)
+    # Else a full collection walks all that was imported, and every generation stands still.
+    gc.collect()
+    gc.freeze()
     await run_worker(settings, stop, grace=GRACE_SECONDS, hurry=hurry)
