@@ -33,11 +33,11 @@ class CantStart(JobsError):
 
 
 async def run(plan: Plan, show: Say, say: Say) -> int:
-    """Starts everything, shows where it is, and runs until a signal or until a child ends.
+    """Starts everything, shows where it is, and runs until a signal; what crashes is started again.
 
     `show` takes the welcome and `say` everything else, a line a call; a reader of theirs that went
-    away is ignored. The exit status: 0 after a signal, 1 when something crashed. Raises CantStart,
-    and what a migration does.
+    away is ignored. The exit status: 0 after a signal, 1 when something crashes again and again.
+    Raises CantStart, and what a migration does.
     """
     show, say = _unfailing(show), _unfailing(say)
     stop = _stop_signals()
@@ -56,7 +56,7 @@ async def run(plan: Plan, show: Say, say: Say) -> int:
         with _environment_told(plan) as file:
             for line in _welcome(plan, file):
                 show(line)
-            crash = await family.first_end(stop)
+            crash = await family.keep_up(stop)
             say(f"{crash}; stopping everything" if crash else "stopping")
         return 1 if crash else 0
 

@@ -1,10 +1,11 @@
-"""The processes that `dev` runs: started in order, watched together, ended in order."""
+"""The processes that `dev` runs: started in order, again when they crash, and ended in order."""
 
 import asyncio
 import signal
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from relay.child import STOP_SECONDS, Child, start_child
 
@@ -12,6 +13,10 @@ WORKER_SECONDS = 12.0
 """A worker lets what runs finish, then hands it over; nobody at a terminal waits any longer."""
 HASTEN_SECONDS = 2.0
 """After so long it is asked a second time."""
+PAUSES_SECONDS = (0.2, 1.0, 3.0)
+"""Before one that crashed is started again; one that crashes once more than this is given up."""
+HEALTHY_SECONDS = 30.0
+"""What ran for so long crashes for the first time again."""
 
 Say = Callable[[str], None]
 
@@ -23,7 +28,10 @@ class Family:
         self._environment = environment
         self._say = say
         self._children: dict[str, Child] = {}
+        self._commands: dict[str, Sequence[str]] = {}
         self._quiet: dict[str, deque[str]] = {}
+        self._crashes: dict[str, int] = {}
+        self._started_at: dict[str, float] = {}
         self._halted = False
 
     @property
@@ -41,32 +49,69 @@ class Family:
             return
         if quiet:
             self._quiet[name] = deque(maxlen=20)
-        self._children[name] = await start_child(name, command, self._environment, self._show)
+        self._commands[name] = command
+        await self._begin(name)
 
-    async def first_end(self, stopped: asyncio.Event) -> str | None:
-        """Waits until one ends by itself, and says which and how; None once `stopped` is set."""
-        waits = [asyncio.create_task(one.wait()) for one in self._children.values()]
-        waits.append(asyncio.create_task(_set(stopped)))
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for one in waits:
-            one.cancel()
-        return self.crash()
+    async def _begin(self, name: str) -> None:
+        self._started_at[name] = time.monotonic()
+        self._children[name] = await start_child(
+            name, self._commands[name], self._environment, self._show
+        )
+
+    async def keep_up(self, stopped: asyncio.Event) -> str | None:
+        """Starts what crashes again, until `stopped` is set: then None.
+
+        Where one crashes again and again, it says which and how, and gives up.
+        """
+        while True:
+            waits = [asyncio.create_task(one.wait()) for one in self._children.values()]
+            waits.append(asyncio.create_task(_set(stopped)))
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for one in waits:
+                one.cancel()
+            if stopped.is_set():
+                return None
+            for name in [name for name, one in self._children.items() if one.crashed]:
+                if not await self._begin_again(name, stopped):
+                    return f"{self._how(name)} again and again"
+
+    async def _begin_again(self, name: str, stopped: asyncio.Event) -> bool:
+        """Starts one that crashed; False when it is to be given up."""
+        if time.monotonic() - self._started_at[name] > HEALTHY_SECONDS:
+            self._crashes[name] = 0
+        crashes = self._crashes[name] = self._crashes.get(name, 0) + 1
+        if crashes > len(PAUSES_SECONDS):
+            return False
+        await self._children[name].stop()
+        self._tell_last_words(name)
+        self._say(f"{self._how(name)}; starting it again")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PAUSES_SECONDS[crashes - 1]):
+                await stopped.wait()
+        if not stopped.is_set():
+            await self._begin(name)
+        return True
 
     def crash(self) -> str | None:
         """Which one has ended by itself, and how; None while all are there."""
-        for one in self._children.values():
-            if one.crashed and one.status is not None:
-                return f"{one.name} {how_it_ended(one.status)}"
-        return None
+        return next((self._how(n) for n, one in self._children.items() if one.crashed), None)
+
+    def _how(self, name: str) -> str:
+        status = self._children[name].status
+        return name if status is None else f"{name} {how_it_ended(status)}"
 
     async def stop(self) -> None:
         """Ends all that are there; those that the others need come last."""
-        for name, words in self._quiet.items():
-            if self._children[name].crashed:
-                for line in words:
-                    self._say(f"{name:>6} | {line}")
+        for name, one in self._children.items():
+            if one.crashed:
+                self._tell_last_words(name)
         await self._stop({"relay": STOP_SECONDS, "worker": WORKER_SECONDS})
         await self._stop(dict.fromkeys(self._children, STOP_SECONDS))
+
+    def _tell_last_words(self, name: str) -> None:
+        words = self._quiet.get(name, deque())
+        while words:
+            self._say(f"{name:>6} | {words.popleft()}")
 
     async def _stop(self, seconds: Mapping[str, float]) -> None:
         there = [one for one in self._children.values() if one.name in seconds]

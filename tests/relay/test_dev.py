@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from relay.family import PAUSES_SECONDS
 from tests.relay.test_child import alive
 from tests.services import Child, free_port
 from tests.services.waiting import until
@@ -85,6 +86,24 @@ class Dev:
         assert answer.status_code == 200, answer.text
         read: dict[str, Any] = answer.json()
         return read
+
+    def hears(self, id: str, words: str) -> None:
+        """Follows the generation until its readers were shown these words."""
+        events = f"{self.url}/v1/generations/{id}/events"
+        with httpx.stream("GET", events, trust_env=False, timeout=30) as answer:
+            heard = ""
+            for text in answer.iter_text():
+                heard += text
+                if words in heard:
+                    return
+        raise AssertionError(heard)
+
+    def answers(self, path: str) -> bool:
+        """Whether the relay answers this with 200."""
+        try:
+            return httpx.get(f"{self.url}{path}", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def wait_for(self, id: str, *states: str) -> dict[str, Any]:
         """Waits until the generation is in one of these states."""
@@ -242,15 +261,49 @@ def test_a_second_dev_on_the_same_data_or_port_is_refused_in_one_line(shared: Sh
 
 
 @pytest.mark.parametrize("name", list(PARTS))
-def test_a_crash_is_named_and_ends_everything(name: str, start_dev: StartDev) -> None:
-    dev = start_dev()
+def test_what_crashes_is_named_and_started_again_and_nothing_is_lost(
+    name: str, start_dev: StartDev
+) -> None:
+    dev = start_dev(RELAY_MODELS="*", RELAY_LEASE_SECONDS="2")
     dev.wait_until_up()
+    id = dev.ask(model="demo-tokens-60-20")["id"]
+    dev.hears(id, "t5")
+    crashed = dev.part(name)
+    os.kill(crashed, signal.SIGKILL)
+    said = f"{name} was killed by SIGKILL (status -9); starting it again\n"
+    until(lambda: said in dev.text and crashed not in dev.family(), within=UP_SECONDS)
+    until(lambda: len(dev.family()) == len(PARTS) and dev.answers("/readyz"), within=UP_SECONDS)
+    ended = dev.wait_for(id, "completed", "failed")
+    if name == "model":
+        assert ended["error"]["code"] == "model_truncated", ended
+        ended = dev.wait_for(dev.ask(model="demo-tokens-60-20")["id"], "completed")
+    assert ended["attempt"] == (2 if name == "worker" else 1)
+    assert ended["output"]["text"].endswith("t60")
     family = dev.family()
-    os.kill(dev.part(name), signal.SIGKILL)
-    assert dev.child.wait(DOWN_SECONDS) == 1, dev.text
-    assert f"{name} was killed by SIGKILL (status -9); stopping everything\n" in dev.text
+    dev.child.signal(signal.SIGTERM)
+    assert dev.child.wait(DOWN_SECONDS) == 0, dev.text
     assert gone(family)
     assert "Traceback" not in dev.text
+
+
+def test_what_crashes_again_and_again_ends_everything(start_dev: StartDev) -> None:
+    dev = start_dev()
+    dev.wait_until_up()
+    for crashes in range(len(PAUSES_SECONDS)):
+        os.kill(dev.part("worker"), signal.SIGKILL)
+        until(
+            lambda crashes=crashes: (  # type: ignore[misc]
+                dev.text.count("starting it again") == crashes + 1
+                and len(dev.family()) == len(PARTS)
+            ),
+            within=UP_SECONDS,
+        )
+    family = dev.family()
+    os.kill(dev.part("worker"), signal.SIGKILL)
+    assert dev.child.wait(DOWN_SECONDS) == 1, dev.text
+    said = "worker was killed by SIGKILL (status -9) again and again; stopping everything\n"
+    assert dev.text.endswith(said)
+    assert gone(family)
 
 
 def test_a_stop_while_it_starts_leaves_nothing_behind(start_dev: StartDev) -> None:
