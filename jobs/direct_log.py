@@ -86,26 +86,36 @@ class _Flush:
     def _answered(
         self, moving: list[int], others: list[int], loaded: bool, replies: list[Any] | Exception
     ) -> None:
+        try:
+            answers = self._read(moving, others, loaded, replies)
+        except Exception as error:
+            # An answer that makes no sense: unheard of, it would end all publishing for good.
+            answers = error
+        if answers is not None:
+            self._take(answers)
+
+    def _read(
+        self, moving: list[int], others: list[int], loaded: bool, replies: list[Any] | Exception
+    ) -> list[Appended] | Exception | None:
+        """The answers, or why there are none; None where it asked once more."""
         if isinstance(replies, Exception):
-            self._take(replies)
-            return
+            return replies
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 error = failure(reply)
                 if isinstance(error, NoScriptError) and not loaded:
                     # What the other script did meanwhile is found to be there already.
                     self._ask(moving, others, load=True)
-                else:
-                    self._take(error)
-                return
+                    return None
+                return error
         if others:
             for number, answer in zip(others, read_answers(replies.pop()), strict=True):
                 self._answers[number] = answer
         left = [moving[place - 1] for place in replies.pop()] if moving else []
         if left:
             self._ask([], left)
-        else:
-            self._take(self._answers)
+            return None
+        return self._answers
 
 
 def _only_goes_on(one: Append) -> bool:

@@ -38,6 +38,21 @@ async def test_a_lost_reply_doubles_nothing_and_keeps_nothing_back(redis_url: st
         await eventually(lambda: bool(listener.messages) and listener.messages[-1].terminal)
 
 
+async def test_an_answer_that_makes_no_sense_is_a_failure_like_others(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_rig(redis_url) as rig:
+        log = rig.start()
+        with monkeypatch.context() as patch:
+            patch.setattr("jobs.direct_log.read_answers", lambda replies: replies[7])
+            log.append_text("one")
+            await eventually(lambda: rig.publisher.counts.failures == 1)
+        assert await rig.publisher.drain(5)
+        log.append_text("two")
+        assert await rig.publisher.drain(5)
+        assert [token_text(one) for one in await rig.stored()] == ["one", "two"]
+
+
 async def test_an_append_that_never_arrived_is_sent_again(redis_url: str) -> None:
     async with DelayingProxy.before(redis_url) as proxy, open_rig(proxy.url(redis_url)) as rig:
         log = rig.start()
