@@ -23,6 +23,8 @@ CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
 BUSY_SECONDS = 5
 IDLE_SECONDS = 1
+PING_SECONDS = 2
+"""How long a connection that has lain idle may take to show that it is alive."""
 BEGIN_TO_READ = "BEGIN"
 BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
 POSTGRES_CONNECTIONS = 20
@@ -135,6 +137,8 @@ def _try_when_idle(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -
     if time.monotonic() - record.info.get("used_at", math.inf) < IDLE_SECONDS:
         return
     try:
-        dbapi_connection.ping()
+        # Its own ping waits for as long as a statement may take: a dead link would cost every
+        # request that time, before the connection that takes its place.
+        dbapi_connection.run_async(lambda asyncpg: asyncpg.fetchrow(";", timeout=PING_SECONDS))
     except Exception as error:
         raise InvalidatePoolError from error

@@ -264,6 +264,23 @@ async def test_a_dead_link_is_unavailable_in_bounded_time(
         await far.db.fetch(text("SELECT 1"))
 
 
+async def test_an_idle_connection_that_is_dead_costs_less_than_a_statement_may_take(
+    postgres_url: str, proxy: DelayingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_engines, "IDLE_SECONDS", 0)
+    monkeypatch.setattr(database_engines, "PING_SECONDS", 0.3)
+    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 0.5)
+    async with Database.open(proxy.url(postgres_url)) as db:
+        await db.fetch(text("SELECT 1"))
+        proxy.black_hole()
+        before = time.monotonic()
+        with pytest.raises(Unavailable):
+            await db.fetch(text("SELECT 1"))
+        assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 2
+        proxy.heal()
+        await db.fetch(text("SELECT 1"))
+
+
 async def test_a_restart_of_the_server_is_survived(
     start_postgres: Callable[[], PostgresServer],
 ) -> None:
