@@ -9,9 +9,11 @@ from jobs import keys
 from jobs.attempt_log import AttemptLog
 from jobs.cursor import Cursor
 from jobs.generation import State
+from jobs.store.reads import read_stream_row
+from relay.follow import Follower
 from tests.relay.heard import Heard, assert_is_the_rest
 from tests.relay.scripts import REFINE, play
-from tests.relay.stage import Author, ReadingSide, authoring, reading_side
+from tests.relay.stage import Author, Reader, ReadingSide, authoring, reading_side
 from tests.services import eventually
 
 LEASE = 0.5
@@ -49,6 +51,21 @@ async def begun(author: Author) -> tuple[AttemptLog, list[Heard]]:
     log = await author.running()
     await play(author, log, REFINE)
     return log, await author.log_of(log)
+
+
+async def test_an_end_between_the_row_and_the_subscription_is_found_though_the_log_is_gone(
+    author: Author, patient: ReadingSide
+) -> None:
+    log, _ = await begun(author)
+    row = await read_stream_row(author.database, log.generation_id, lease_seconds=60)
+    await author.end(log)
+    await author.lose_log(log)
+    reader = Reader(Follower(patient.sources, log.generation_id, None, row))
+    await reader.join()
+    told = await reader.finish()
+    assert told[-1].event == "completed"
+    # Nobody announces it any more, and it did not take a heartbeat.
+    assert len(reader.all_events) == len(reader.events)
 
 
 async def test_the_worker_is_asked_and_seeds_it_anew_without_a_reset(
