@@ -56,7 +56,9 @@ finish() {
   ((status == 0)) || say "to go on: $0 $generation $last_id"
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+# Between an event's line and its id a signal waits: the line would be printed again.
+printing=0 stopped=0
+trap 'stopped=1; ((printing)) || exit 130' INT TERM
 
 # Reads one connection's events; an event counts once its blank line is there. Gives 0 and 1 as
 # above, 2 if there is more to come.
@@ -69,8 +71,11 @@ read_events() {
       "event: "*) event=${line#event: } ;;
       "data: "*) data=${line#data: } ;;
       "")
+        printing=1
         [[ -z $data ]] || printf '%s\n' "$data"
         last_id=${id:-$last_id}
+        printing=0
+        ((stopped)) && exit 130
         case $event in
           completed) return 0 ;;
           failed | cancelled | expired) return 1 ;;

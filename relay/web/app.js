@@ -59,6 +59,8 @@ function showPane(/** @type {string} */ name) {
 /** @type {ReturnType<typeof openPlace> | null} */
 let place = null;
 let drawing = false;
+/** What this tab began last, as it was accepted. @type {any} */
+let made = null;
 
 const list = sidebar(byId("list"), { onError: refused });
 const files = inspector(byId("inspector"));
@@ -110,6 +112,7 @@ async function send(/** @type {string} */ text) {
     const generation = await api.start({ kind: "chat", input: text });
     // It may have ended before it is followed here.
     tabs.postMessage(generation.conversation_id);
+    made = generation;
     go(`#/chat/${generation.conversation_id}`);
     return;
   }
@@ -120,7 +123,7 @@ async function send(/** @type {string} */ text) {
 async function again(/** @type {any} */ generation) {
   const persona = place?.known.persona;
   if (generation.kind !== "generate" || persona?.version !== 0) return send(generation.input);
-  const made = await api.createPersona(persona.name, generation.input);
+  made = await api.createPersona(persona.name, generation.input);
   tabs.postMessage(made.conversation_id);
   go(`#/personas/${made.persona_id}`);
 }
@@ -206,7 +209,8 @@ function open() {
   showPane("conversation");
   list.show(id);
   if ((kind === "personas" || kind === "chat") && id) {
-    place = openPlace(kind === "personas" ? { personaId: id } : { conversationId: id }, told);
+    const where = kind === "personas" ? { personaId: id } : { conversationId: id };
+    place = openPlace({ ...where, made }, told);
     main.replaceChildren(trouble, title.node, talk.node, line.node, box.node);
     talk.follow();
     draw();
@@ -227,6 +231,7 @@ function open() {
       (generation) => {
         void list.load();
         tabs.postMessage(generation.conversation_id);
+        made = generation;
         go(`#/personas/${generation.persona_id}`);
       },
       (error) => error.status === 401 && list.askForToken(),

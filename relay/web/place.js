@@ -27,10 +27,12 @@ const EXPLAINED = 12;
  * @property {import("./timeline.js").Timeline} timeline
  * @property {import("./relay.js").Connection} connection
  * @property {boolean} stopping
+ * @property {number} heardAt   when an event came last that was no heartbeat
  */
 
 /**
- * @param {{personaId?: string, conversationId?: string}} where
+ * @param {{personaId?: string, conversationId?: string, made?: any}} where  `made`: the generation that
+ *   this page began it with, as it was accepted
  * @param {(what: "change" | "started" | "running" | "nobody" | "reset" | "lost" | "ended" | "unauthorized", generation?: any) => void} tell
  */
 export function openPlace(where, tell) {
@@ -140,12 +142,14 @@ export function openPlace(where, tell) {
 
   function begin(/** @type {any} */ generation) {
     reader?.close();
+    const accepted = where.made?.id === generation.id ? where.made : generation;
     const live = {
       generation,
       shown: nothing(generation),
-      timeline: beginTimeline(generation, Date.now()),
+      timeline: beginTimeline(accepted, Date.now()),
       connection: /** @type {import("./relay.js").Connection} */ ("connecting"),
       stopping: false,
+      heardAt: Date.now(),
     };
     known.live = live;
     let running = false;
@@ -158,6 +162,7 @@ export function openPlace(where, tell) {
       },
       onEvent(event) {
         const { worker } = live.shown;
+        if (event.type !== "heartbeat") live.heardAt = Date.now();
         live.shown = apply(live.shown, event);
         if (live.shown.state === "running" && !running) tell("running");
         running ||= live.shown.state === "running";

@@ -5,18 +5,21 @@
  * add up to the whole; marks are what a person is told, newest last.
  */
 
-/** @typedef {"queued" | "thinking" | "writing" | "away" | "lost"} Phase */
+/** @typedef {"queued" | "unseen" | "thinking" | "writing" | "away" | "lost"} Phase */
 
 /**
  * @typedef {object} Timeline
  * @property {readonly {phase: Phase, at: number}[]} phases
- * @property {readonly {at: number, text: string, kind: string}[]} marks
+ * @property {readonly {at: number | null, text: string, kind: string}[]} marks  `at` is null where nobody here saw when
  * @property {number} attempt
  * @property {number} resets
  * @property {number} reconnects
+ * @property {number | null} joinedAt    when this page joined one that ran already
+ * @property {number | null} queuedMs    how long it waited, by the server's own times
  * @property {number | null} startedAt   when the newest attempt ran
  * @property {number | null} firstAt     its first token or piece of a file
  * @property {number | null} lastAt      the newest one
+ * @property {number} aliveAt            the newest sign that somebody works on it
  * @property {number} tokens             about how many came since `firstAt`
  * @property {Phase | null} before       what went on when the connection was lost
  * @property {{at: number, state: string, generation: any} | null} end
@@ -25,6 +28,8 @@
 const MOST_MARKS = 60;
 const MOST_PHASES = 60;
 const TOGETHER_MS = 5;
+/** What comes so soon after joining one that runs tells of the past. */
+const PAST_MS = 1000;
 /** An event is a token or several; the usage says in the end how many there were. */
 const CHARACTERS_A_TOKEN = 6;
 
@@ -35,28 +40,50 @@ const ENDS = {
   expired: "not started in time",
 };
 
-/** @param {{created_at: string}} generation @param {number} now @returns {Timeline} */
+/** How long it waited for its first attempt, by the server's own times; null while it waits. */
+function waited(/** @type {any} */ { created_at, started_at }) {
+  const ms = Date.parse(started_at ?? "") - Date.parse(created_at ?? "");
+  return Number.isNaN(ms) ? null : ms;
+}
+
+/**
+ * @param {{created_at: string, state?: string, started_at?: string | null}} generation  as it is now
+ * @param {number} now
+ * @returns {Timeline}
+ */
 export function beginTimeline(generation, now) {
   // The server's clock may be ahead of this one.
   const at = Math.min(Date.parse(generation.created_at) || now, now);
-  return {
+  const queuedMs = waited(generation);
+  const runs = generation.state === "running" && queuedMs !== null;
+  /** @type {Timeline} */
+  const line = {
     phases: [{ phase: "queued", at }],
     marks: [{ at, text: "queued", kind: "queued" }],
     attempt: 0,
     resets: 0,
     reconnects: 0,
+    joinedAt: null,
+    queuedMs,
     startedAt: null,
     firstAt: null,
     lastAt: null,
+    aliveAt: now,
     tokens: 0,
     before: null,
     end: null,
   };
+  return runs ? { ...enter(line, Math.min(at + queuedMs, now), "unseen"), joinedAt: now } : line;
+}
+
+/** @param {Timeline} line @param {number} at */
+function isPast(line, at) {
+  return line.joinedAt !== null && at - line.joinedAt < PAST_MS;
 }
 
 /** @param {Timeline} line @param {number} at @param {string} kind @param {string} text @returns {Timeline} */
 function mark(line, at, kind, text) {
-  const [first, ...others] = [...line.marks, { at, text, kind }];
+  const [first, ...others] = [...line.marks, { at: isPast(line, at) ? null : at, text, kind }];
   return { ...line, marks: [first, ...others.slice(1 - MOST_MARKS)] };
 }
 
@@ -69,8 +96,9 @@ function enter(line, at, phase) {
 
 /** @param {Timeline} line @param {number} at @param {number} characters */
 function wrote(line, at, characters) {
+  if (isPast(line, at)) return line;
   const first = line.firstAt === null;
-  const told = first ? mark(line, at, "first", "first token") : line;
+  const told = first && line.joinedAt === null ? mark(line, at, "first", "first token") : line;
   return {
     ...enter(told, at, "writing"),
     firstAt: told.firstAt ?? at,
@@ -85,9 +113,23 @@ function wrote(line, at, characters) {
  * @returns {Timeline}
  */
 export function noteEvent(line, { type, data }, at) {
+  const silent = type === "heartbeat" && data.worker !== "alive";
+  return noted(silent ? line : { ...line, aliveAt: at }, { type, data }, at, line.aliveAt);
+}
+
+/**
+ * @param {Timeline} line @param {{type: string, data: any}} event @param {number} at
+ * @param {number} aliveAt  the sign of life before this event
+ * @returns {Timeline}
+ */
+function noted(line, { type, data }, at, aliveAt) {
   switch (type) {
     case "status":
       if (data.state !== "running") return line;
+      if (isPast(line, at)) {
+        const runs = `attempt ${data.attempt} runs`;
+        return { ...mark(line, at, "running", runs), attempt: data.attempt };
+      }
       return {
         ...enter(mark(line, at, "running", `attempt ${data.attempt} runs`), at, "thinking"),
         attempt: data.attempt,
@@ -105,17 +147,20 @@ export function noteEvent(line, { type, data }, at) {
       return mark(line, at, "notice", `sent back to the model: ${data.code}`);
     case "reset": {
       const text = `begun anew: ${data.reason.replaceAll("_", " ")}`;
+      if (isPast(line, at)) return { ...mark(line, at, "reset", text), attempt: data.attempt };
+      const told = data.reason === "worker_lost" ? lost(line, aliveAt, at) : line;
       const anew = { resets: line.resets + 1, attempt: data.attempt, firstAt: null, lastAt: null };
       return {
-        ...enter(mark(line, at, "reset", text), at, "thinking"),
+        ...enter(mark(told, at, "reset", text), at, "thinking"),
         ...anew,
+        joinedAt: null,
         startedAt: at,
         tokens: 0,
       };
     }
     case "heartbeat": {
       if (data.worker !== "lost" || line.phases.at(-1)?.phase === "lost") return line;
-      return enter(mark(line, at, "lost", "the worker is lost"), at, "lost");
+      return lost(line, aliveAt, at);
     }
     case "completed":
     case "failed":
@@ -131,6 +176,17 @@ export function noteEvent(line, { type, data }, at) {
     default:
       return line;
   }
+}
+
+/**
+ * A worker that stopped is known to have only later: what it wrote last is the last that it did.
+ * @param {Timeline} line @param {number} aliveAt @param {number} at @returns {Timeline}
+ */
+function lost(line, aliveAt, at) {
+  const phase = line.phases.at(-1);
+  if (!phase || phase.phase === "lost" || phase.phase === "away") return line;
+  const last = phase.phase === "writing" ? (line.lastAt ?? aliveAt) : aliveAt;
+  return enter(mark(line, at, "lost", "the worker is lost"), Math.max(last, phase.at), "lost");
 }
 
 /**
@@ -189,16 +245,20 @@ export function lengths(line, now) {
  * @param {Timeline} line @param {number} now
  */
 export function figures(line, now) {
-  const { firstAt, startedAt, lastAt, end } = line;
+  const { firstAt, startedAt, lastAt, end, joinedAt } = line;
   const queuedAt = line.phases[0].at;
   const from = firstAt ?? startedAt;
   const seconds = from && ((end?.at ?? lastAt ?? now) - from) / 1000;
-  const counted = end?.generation.usage?.output_tokens ?? null;
+  // The model's count is of the whole, of which a page that came later saw a part.
+  const counted = joinedAt === null ? (end?.generation.usage?.output_tokens ?? null) : null;
   const tokens = counted ?? line.tokens;
   return {
-    queue: (line.phases[1]?.at ?? end?.at ?? now) - queuedAt,
+    queue:
+      waited(end?.generation ?? {}) ??
+      line.queuedMs ??
+      (line.phases[1]?.at ?? end?.at ?? now) - queuedAt,
     // Told in one breath, both are past: the page came later and can't know.
-    first: firstAt && startedAt && firstAt - startedAt > TOGETHER_MS ? firstAt - startedAt : null,
+    first: joinedAt === null && firstAt && startedAt && firstAt - startedAt > TOGETHER_MS ? firstAt - startedAt : null,
     rate: seconds && seconds > 0.2 && tokens ? tokens / seconds : null,
     /** Whether the model's own count is behind the rate. */
     counted: counted !== null,

@@ -132,9 +132,13 @@ export function reason(/** @type {any} */ generation) {
   return why.charAt(0).toUpperCase() + why.slice(1);
 }
 
-/** What an active generation is doing, in a person's words. */
+/** Shorter pauses than this, in seconds, are a model's usual ones. */
+const PAUSE_SECONDS = 4;
+
+/** What an active generation is doing at this time (milliseconds), in a person's words. */
 export function activity(
-  /** @type {{generation: any, shown: any, connection: string, stopping: boolean}} */ live,
+  /** @type {{generation: any, shown: any, connection: string, stopping: boolean, heardAt: number}} */ live,
+  /** @type {number} */ now,
 ) {
   const { shown, connection, stopping } = live;
   if (shown.generation) return "";
@@ -145,9 +149,15 @@ export function activity(
   if (shown.state === "queued") {
     return shown.worker === "none" ? "Waiting: no worker is running yet." : "Queued…";
   }
-  if (shown.silentSeconds >= 15)
-    return `The model has been silent for ${Math.round(shown.silentSeconds)} s; its worker is alive…`;
-  if (shown.writing) return `Writing ${shown.writing}…`;
-  if (shown.reset) return "Begun anew…";
-  return shown.text ? "Writing…" : "Thinking…";
+  const silent = Math.floor(Math.max((now - live.heardAt) / 1000, shown.silentSeconds));
+  if (shown.silentSeconds >= PAUSE_SECONDS)
+    return `The model has been silent for ${silent} s; its worker is alive…`;
+  const doing = shown.writing
+    ? `Writing ${shown.writing}…`
+    : shown.reset && !shown.text
+      ? "Begun anew…"
+      : shown.text
+        ? "Writing…"
+        : "Thinking…";
+  return silent >= PAUSE_SECONDS ? `${doing} Nothing came for ${silent} s` : doing;
 }

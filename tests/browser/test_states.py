@@ -67,6 +67,7 @@ async def test_a_worker_killed_in_mid_stream_is_told_of_and_loses_no_word(
     await there.quiet()
     await assert_committed(there, 60)
     await expect(there.test_id("line-facts")).to_contain_text("1 reset")
+    await expect(there.page.locator(".line-piece.is-lost")).to_have_count(1)
     assert (await there.generation())["attempt"] == 2
 
 
@@ -97,6 +98,23 @@ async def test_a_silent_model_is_thinking_and_its_worker_alive(there: Visit) -> 
     await assert_accessible(there)
     await there.page.keyboard.press("Escape")
     await expect(there.test_id("turn-outcome")).to_contain_text("Stopped. Nothing was written.")
+
+
+async def test_a_silence_after_the_first_words_is_told_before_any_heartbeat(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-silent-after-5")
+    await visit.say("Think")
+    await expect(visit.test_id("activity")).to_have_text("Writing…")
+    await expect(visit.test_id("activity")).to_have_text(
+        re.compile(r"Writing… Nothing came for [4-9] s")
+    )
+    announced = await visit.test_id("announcer").text_content()
+    await expect(visit.test_id("activity")).to_have_text(
+        re.compile(r"The model has been silent for \d+ s; its worker is alive…")
+    )
+    # Seconds that pass are nothing to interrupt a listener for.
+    assert await visit.test_id("announcer").text_content() == announced == "Writing begins."
+    await visit.page.keyboard.press("Escape")
+    await expect(visit.test_id("turn-outcome")).to_contain_text("What was written so far is kept.")
 
 
 async def test_offline_and_online_again_in_mid_stream_loses_no_word(visit: Visit) -> None:

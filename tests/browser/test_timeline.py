@@ -1,5 +1,7 @@
 """The strip below a conversation, the versions of a persona, and what changed between them."""
 
+import re
+from datetime import datetime
 from typing import Any
 
 from hypothesis import given
@@ -76,8 +78,8 @@ async def test_a_timeline_tells_waits_rates_resets_and_reconnects(modules: Page)
         ("thinking", 500),
         ("writing", 250),
         ("away", 1000),
-        ("writing", 500),
-        ("lost", 500),
+        ("writing", 0),
+        ("lost", 1000),
         ("thinking", 1000),
         ("writing", 4000),
     ]
@@ -89,6 +91,64 @@ async def test_a_timeline_tells_waits_rates_resets_and_reconnects(modules: Page)
     assert [one["kind"] for one in line["marks"]] == [
         "queued", "running", "first", "away", "back", "lost", "reset", "first", "completed",
     ]  # fmt: skip
+
+
+async def test_the_time_of_a_lost_worker_is_not_drawn_as_writing(modules: Page) -> None:
+    begun: list[list[Any]] = [[1100, "status", {"state": "running", "attempt": 1}]]
+    alive = {"worker": "alive"}
+    reset = {"reason": "worker_lost", "attempt": 2}
+    written = [[1500, "token", {"text": "a"}], [2000, "token", {"text": "b"}]]
+    for steps, expected in (
+        # Nobody said so before the next attempt ran: after its last word it wrote nothing.
+        (
+            [*written, [7000, "heartbeat", alive], [9000, "reset", reset]],
+            [("queued", 100), ("thinking", 400), ("writing", 500), ("lost", 7000)],
+        ),
+        # A model may think for long: it is lost from the last sign of life on.
+        (
+            [[7000, "heartbeat", alive], [9000, "reset", reset]],
+            [("queued", 100), ("thinking", 5900), ("lost", 2000)],
+        ),
+        (
+            [*written, [9000, "reset", {"reason": "handed_over", "attempt": 2}]],
+            [("queued", 100), ("thinking", 400), ("writing", 7500)],
+        ),
+    ):
+        told = await played(modules, begun + steps, 10_000)
+        pieces = [(one["phase"], one["ms"]) for one in told["lengths"]]
+        assert pieces == [*expected, ("thinking", 1000)]
+
+
+async def test_a_page_that_comes_later_tells_what_it_saw_and_the_servers_times(
+    visit: Visit,
+) -> None:
+    await visit.open("#/chat", "demo-tokens-200-40")
+    await visit.say("Count")
+    await expect(visit.answer).to_contain_text("t60 ")
+    late = Visit(await visit.page.context.new_page(), visit.url)
+    await late.page.goto(visit.page.url)
+    await expect(late.answer).to_contain_text("t60 ")
+    facts = late.test_id("line-facts")
+    made = (await visit.api(f"/v1/generations/{visit.followed}")).json()
+    times = [datetime.fromisoformat(made[name]) for name in ("created_at", "started_at")]
+    queue = f"queue {(times[1] - times[0]).total_seconds():.2f} s"
+    await expect(facts).to_contain_text(queue)
+    await expect(late.page.locator(".line-piece.is-unseen")).to_have_count(1)
+    # Sixty words and more came at once; none of them counts.
+    await expect(facts).to_contain_text("tok/s")
+    rate = re.search(r"≈ ([\d.]+) tok/s", await facts.inner_text())
+    assert rate
+    assert 20 < float(rate[1]) < 80
+    await late.quiet()
+    await expect(facts).to_contain_text(queue)
+    assert "first token" not in await facts.inner_text()
+    await late.test_id("timeline").locator("summary").click()
+    marks = late.test_id("line-marks").locator("li")
+    assert await marks.all_text_contents() == [
+        "+0.00 squeued",
+        "beforeattempt 1 runs",
+        (await marks.last.text_content()),
+    ]
 
 
 async def test_a_timeline_stays_small_however_often_the_network_goes(modules: Page) -> None:

@@ -64,6 +64,11 @@ class Visit:
         await self.test_id("composer").press("Enter")
 
     @property
+    def followed(self) -> str:
+        """The id of the generation whose events were asked for last."""
+        return self.streams[-1].url.split("/")[-2]
+
+    @property
     def answer(self) -> Locator:
         """The words of the newest answer."""
         return self.test_id("turn-assistant").last.get_by_test_id("words")

@@ -154,7 +154,7 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
     item.setAttribute("aria-busy", String(entry.live));
     parts.body.classList.toggle("caret", entry.live && entry.text !== "");
     parts.body.hidden = entry.text === "";
-    const doing = entry.live && known.live ? activity(known.live) : "";
+    const doing = entry.live && known.live ? activity(known.live, Date.now()) : "";
     setText(parts.status, doing);
     parts.status.hidden = doing === "";
     parts.partial.hidden = !entry.partial || entry.text === "";

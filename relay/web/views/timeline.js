@@ -7,6 +7,7 @@ import { figures, lengths } from "../timeline.js";
 
 const WORDS = {
   queued: "in the queue",
+  unseen: "before this page was opened",
   thinking: "until the first token",
   writing: "writing",
   away: "without connection",
@@ -50,6 +51,7 @@ export function timelineView() {
           ? STATES[/** @type {keyof typeof STATES} */ (line.end.state)]
           : {
               queued: "Queued",
+              unseen: "Running",
               thinking: "Thinking",
               writing: "Writing",
               away: "Away",
@@ -80,7 +82,10 @@ export function timelineView() {
           element(
             "li",
             { data: { kind: mark.kind } },
-            element("span", { class: "line-at", text: `+${seconds(mark.at - from)}` }),
+            element("span", {
+              class: "line-at",
+              text: mark.at === null ? "before" : `+${seconds(mark.at - from)}`,
+            }),
             element("span", { text: mark.text }),
           ),
       );
