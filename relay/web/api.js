@@ -5,6 +5,8 @@
  * The token, when the server wants one, is kept for this tab only.
  */
 
+import { remember, remembered } from "./kept.js";
+
 const TOKEN_KEY = "relay-token";
 const MODEL_KEY = "relay-model";
 const TRY_AGAIN_MS = [300, 1000, 2000, 4000];
@@ -26,17 +28,12 @@ export class ApiError extends Error {
   }
 }
 
-export const token = () => sessionStorage.getItem(TOKEN_KEY);
-export const setToken = (/** @type {string} */ value) => keep(TOKEN_KEY, value);
+export const token = () => remembered(TOKEN_KEY);
+export const setToken = (/** @type {string} */ value) => remember(TOKEN_KEY, value);
 
 /** The model that new generations name; "" for the server's default. */
-export const model = () => sessionStorage.getItem(MODEL_KEY) ?? "";
-export const setModel = (/** @type {string} */ value) => keep(MODEL_KEY, value);
-
-function keep(/** @type {string} */ key, /** @type {string} */ value) {
-  if (value) sessionStorage.setItem(key, value);
-  else sessionStorage.removeItem(key);
-}
+export const model = () => remembered(MODEL_KEY) ?? "";
+export const setModel = (/** @type {string} */ value) => remember(MODEL_KEY, value);
 
 /** Random enough to be a key; `crypto.randomUUID` is missing on plain http. */
 function newKey() {

@@ -62,7 +62,7 @@ let drawing = false;
 /** What this tab began last, as it was accepted. @type {any} */
 let made = null;
 
-const list = sidebar(byId("list"), { onError: refused });
+const list = sidebar(byId("list"), { onError: refused, onToken: () => open() });
 const files = inspector(byId("inspector"));
 const title = heading({
   onDeleted(id) {
@@ -122,6 +122,7 @@ async function send(/** @type {string} */ text) {
 /** Sends what failed once more; a persona that never came to be is made anew. */
 async function again(/** @type {any} */ generation) {
   const persona = place?.known.persona;
+  if (!["chat", "generate", "refine"].includes(generation.kind)) return place?.repeat(generation);
   if (generation.kind !== "generate" || persona?.version !== 0) return send(generation.input);
   made = await api.createPersona(persona.name, generation.input);
   tabs.postMessage(made.conversation_id);

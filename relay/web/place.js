@@ -229,18 +229,27 @@ export function openPlace(where, tell) {
 
   /** Sends an input; behind an active generation it waits for its turn. Throws what the API refuses. */
   async function send(/** @type {string} */ text) {
-    known.sending = { text };
-    change();
-    try {
-      await ready;
-      /** @type {Record<string, string>} */
-      const fields = where.personaId
+    await ask(
+      where.personaId
         ? { kind: "refine", persona_id: where.personaId, input: text }
         : {
             kind: "chat",
             conversation_id: /** @type {string} */ (where.conversationId),
             input: text,
-          };
+          },
+    );
+  }
+
+  /** Asks the same once more, as the kind that it was. Throws what the API refuses. */
+  async function repeat(/** @type {any} */ { kind, input, conversation_id, persona_id }) {
+    await ask({ kind, input, ...(persona_id ? { persona_id } : { conversation_id }) });
+  }
+
+  async function ask(/** @type {Record<string, string>} */ fields) {
+    known.sending = { text: fields.input };
+    change();
+    try {
+      await ready;
       const generation = await api.start(fields);
       known.sending = null;
       if (signal.aborted) return;
@@ -324,6 +333,7 @@ export function openPlace(where, tell) {
     known,
     refresh,
     send,
+    repeat,
     stop,
     withdraw,
     timeline,

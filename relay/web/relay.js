@@ -1,5 +1,5 @@
 /**
- * Follows one generation to its terminal event, over any number of connections, reloads and tabs:
+ * Follows one generation to its end, over any number of connections, reloads and tabs:
  * `onEvent` gets the events of the protocol in order, each once. See docs/client.md.
  */
 
@@ -34,7 +34,7 @@ export class FollowError extends Error {
 }
 
 /**
- * Splits an event stream's text, cut anywhere, into events; their data is one line.
+ * Splits a stream's text, cut anywhere, into events of one data line.
  * @param {(frame: {type: string, id: string, data: string}) => void} onFrame
  * @param {(milliseconds: number) => void} [onRetry]
  */
@@ -58,29 +58,32 @@ export function createParser(onFrame, onRetry) {
  * @returns `done` gives the final generation, or a FollowError
  */
 export function follow(id, options) {
-  const { onEvent, onConnection: say = () => {}, token, ticket, keep, share = true } = options;
+  const { onEvent, onConnection, token, ticket, keep, share = true } = options;
   const { connections = 4, silenceMs = 30_000, root } = options;
   const { document, navigator } = globalThis;
   const base = new URL(`v1/generations/${encodeURIComponent(id)}`, root ?? document?.baseURI).href;
-  // Only https and localhost have them.
+  // None on plain http.
   const locks = share && document ? navigator.locks : null;
   const channel = locks && new BroadcastChannel(base);
   const over = new AbortController();
 
-  let [cursor, address] = [options.after ?? "", ""];
-  let [leads, linked, hidden, atOnce] = [false, false, false, false];
+  let { after: cursor = "" } = options;
+  let address = "";
+  let [leads, linked, hidden, atOnce] = Array(4).fill(false);
   let [retryMs, failures, turn, watchdog] = [1000, 0, 0, 0];
   let connection = new AbortController();
   let request = {};
   let left = connection;
   let wake = () => {};
-  /** What the reading tab told lately, without a gap. */
+  /** What the reading tab told, gapless. */
   let heard = /** @type {any[]} */ ([]);
 
   const rest = (ms = 1e9) =>
     new Promise((go) => {
       const timer = setTimeout((wake = () => go(clearTimeout(timer))), ms);
     });
+  const say = (/** @type {any} */ now) =>
+    void (async () => onConnection?.(now))().catch(console.error);
   const watch = () => {
     clearTimeout(watchdog);
     // A longer timer ends at once.
@@ -149,7 +152,7 @@ export function follow(id, options) {
       atOnce = true;
       stir();
     }, TURN_MS);
-    // What the page promises may never come.
+    // A promise may never settle.
     const promised = Promise.all([token?.(), address || ticket?.()]);
     const unwanted = new Promise((_, fail) => (signal.aborted ? fail() : (signal.onabort = fail)));
     const [bearer, url] = await Promise.race([promised, unwanted]);
@@ -158,7 +161,7 @@ export function follow(id, options) {
       ...(bearer && { authorization: `Bearer ${bearer}` }),
     };
     request = { headers, cache: "no-store", signal };
-    // Where nothing comes through, the resource may tell the end.
+    // Where no stream passes, the resource tells the end.
     const known = failures > 4 && (await final().catch(() => null));
     if (known) return give({ type: known.state, id: "", data: { generation: known } });
     const renewable = ticket && address;
@@ -210,19 +213,19 @@ export function follow(id, options) {
       atOnce = false;
       connection = new AbortController();
       let askedMs = 0;
-      // All else is the network's, and waited out.
+      // All else is waited out.
       await connect().catch((error) => {
         if (error?.status === 404) end(new FollowError("gone"));
         if ([401, 403].includes(error?.status)) end(new FollowError("unauthorized"));
         askedMs = Math.min(1000 * error?.headers?.get("retry-after"), 60_000) || 0;
       });
       clearInterval(turn);
-      // An unread body would hold its connection.
+      // Else an unread body holds it.
       connection.abort();
       if (atOnce || linked || hidden || over.signal.aborted) continue;
       say(navigator?.onLine === false ? "offline" : "waiting");
       const longer = Math.min(retryMs * 1.6 ** failures++, 10_000);
-      // Chance only adds to what a server asked for.
+      // Never sooner than was asked.
       await rest(Math.max(askedMs, longer) * (1 + Math.random() / 4));
     }
     left.abort();
@@ -251,10 +254,12 @@ export function follow(id, options) {
     link();
   });
   if (keep) {
+    // Storage may be forbidden, or full.
     on(globalThis, "pagehide", () => {
-      sessionStorage[base] = JSON.stringify({ cursor, value: keep.save() });
+      try {
+        sessionStorage[base] = JSON.stringify({ cursor, value: keep.save() });
+      } catch {}
     });
-    // Storage may be forbidden.
     try {
       const kept = JSON.parse(sessionStorage[base]);
       delete sessionStorage[base];

@@ -247,6 +247,20 @@ test("a page of a proxy is no stream", async (t) => {
   assert.equal(waits.length, 1);
 });
 
+test("an onConnection that throws is reported, and changes nothing", async (t) => {
+  const reported = t.mock.method(console, "error", () => {});
+  const onConnection = () => {
+    throw new Error("mine");
+  };
+  const { final, text } = await play([[RETRY, token(1, "a"), "cut"], [token(2, "b"), END]], {
+    onConnection,
+  });
+  assert.deepEqual(final, FINAL);
+  assert.equal(text, "ab");
+  assert.equal(asked.length, 2);
+  assert.equal(reported.mock.calls[0].arguments[0].message, "mine");
+});
+
 for (const what of ["token", "ticket"]) {
   test(`a ${what} that throws is asked for again, and nothing is left unhandled`, async (t) => {
     hurried(t);

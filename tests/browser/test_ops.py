@@ -122,14 +122,33 @@ async def test_troubles_are_named_the_worst_first(visit: Visit) -> None:
     assert said == [
         "Redis can't be reached: streams stand still.",
         "The model big-model does not answer.",
+        "1 worker has gone silent.",
         "2 generations have lost their worker.",
         "5 generations wait for up to 1 min 15 s.",
     ]
-    assert (await visit.page.title()).startswith("(4) ")
+    assert (await visit.page.title()).startswith("(5) ")
     await expect(visit.test_id("breakers").locator("tbody tr")).to_contain_text(["big-model"])
     await expect(visit.test_id("breakers")).to_contain_text("in 4 s")
     await expect(visit.test_id("workers")).to_contain_text("silent 31 s")
     await expect(visit.test_id("errors")).to_contain_text("model_error")
+
+
+async def test_a_worker_that_went_long_ago_is_history_and_empty_plots_say_so(
+    visit: Visit,
+) -> None:
+    alive, gone = WELL["workers"]
+    gone = {**gone, "alive": False, "silent_seconds": 4000.0}
+    nothing = {**RATES, **{name: [0] * 60 for name in SLICES}}
+    rest = {"queued": 0, "waiting": 0, "running": 0, "lost": 0, "oldest_queued_seconds": 0.0}
+    figures = {**WELL, "workers": [alive, gone], "rates": nothing, "generations": rest}
+    await tell(visit, lambda: figures)
+    await look(visit)
+    await expect(visit.test_id("verdict")).to_have_text("All is well.")
+    await expect(visit.test_id("workers").locator("tbody tr")).to_have_count(1)
+    await expect(visit.page.get_by_text("Nothing in this time")).to_have_count(4)
+    await tell(visit, lambda: WELL)
+    await visit.page.reload()
+    await expect(visit.page.locator(".plot-empty:visible")).to_have_count(0)
 
 
 async def test_a_database_that_is_away_leaves_the_last_figures_and_says_so(visit: Visit) -> None:

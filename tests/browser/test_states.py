@@ -100,6 +100,46 @@ async def test_a_silent_model_is_thinking_and_its_worker_alive(there: Visit) -> 
     await expect(there.test_id("turn-outcome")).to_contain_text("Stopped. Nothing was written.")
 
 
+async def test_a_message_written_offline_stays_where_it_was_written(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.say("First")
+    await visit.quiet()
+    await visit.page.context.set_offline(True)
+    await expect(visit.test_id("offline")).to_be_visible()
+    await visit.say("Second")
+    await expect(visit.test_id("composer-error")).to_contain_text("You are offline")
+    await expect(visit.test_id("composer")).to_have_value("Second")
+    await expect(visit.test_id("turn-user")).to_have_count(1)
+    await visit.page.context.set_offline(False)
+    await visit.test_id("composer").press("Enter")
+    await expect(visit.test_id("turn-assistant")).to_have_count(2)
+    await visit.quiet()
+    assert await visit.shown_answer() == "Second"
+
+
+async def test_what_failed_is_tried_again_as_the_kind_that_it_was(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-truncated-after-3")
+    await visit.say("A report, please")
+    await expect(visit.test_id("turn-outcome")).to_be_visible()
+
+    async def of_a_kind_of_its_own(route: Route) -> None:
+        told = await (await route.fetch()).json()
+        await route.fulfill(json={**told, "kind": "report"})
+
+    await visit.page.route("**/v1/generations/gen_*", of_a_kind_of_its_own)
+    await visit.page.reload()
+    async with visit.page.expect_request(
+        lambda one: one.method == "POST" and one.url.endswith("/v1/generations")
+    ) as asking:
+        await visit.test_id("retry").click()
+    asked = (await asking.value).post_data_json or {}
+    conversation = (await visit.conversation())["id"]
+    assert (asked["kind"], asked["input"]) == ("report", "A report, please")
+    assert asked["conversation_id"] == conversation
+    # This relay knows no such kind, and the page says what it answered.
+    await expect(visit.test_id("trouble")).to_contain_text("report")
+
+
 async def test_a_silence_after_the_first_words_is_told_before_any_heartbeat(visit: Visit) -> None:
     await visit.open("#/chat", "demo-silent-after-5")
     await visit.say("Think")

@@ -203,6 +203,9 @@ async def test_versions_and_their_changes_are_shown_while_written_and_after(visi
     await expect(visit.test_id("file-changes")).to_contain_text("not reached yet")
     await expect(visit.test_id("file-changes").locator("del")).to_have_count(0)
     await visit.quiet()
+    heights = "lines => lines.map(line => line.getBoundingClientRect().height)"
+    shown = await visit.test_id("file-changes").locator("li").evaluate_all(heights)
+    assert min(shown) > 15
 
     second = await visit.persona_file("voice.md")
     await expect(visit.test_id("version")).to_have_text("version 2")

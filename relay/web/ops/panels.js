@@ -4,7 +4,7 @@
 
 import { element, reconcile, setText } from "../element.js";
 import { plot } from "./plot.js";
-import { aMinute, byMinute, count, duration, LATE_SECONDS } from "./words.js";
+import { aMinute, byMinute, count, duration, GONE_SECONDS, LATE_SECONDS } from "./words.js";
 
 const OUTCOMES = ["completed", "failed", "cancelled", "expired"];
 /** Readings that this tab keeps of what only it samples. */
@@ -227,9 +227,12 @@ export function panels() {
 
   function showTables(/** @type {any} */ figures) {
     const at = Date.parse(figures.at);
-    if (figures.workers)
+    const listed = figures.workers?.filter(
+      (/** @type {any} */ one) => one.alive || one.silent_seconds < GONE_SECONDS,
+    );
+    if (listed)
       workers.show(
-        figures.workers.map((/** @type {any} */ one) => ({
+        listed.map((/** @type {any} */ one) => ({
           key: one.id,
           level: one.alive ? "" : "bad",
           cells: [

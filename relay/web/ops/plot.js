@@ -39,6 +39,11 @@ export function plot(title, names) {
   const now = element("span", { class: "plot-now" });
   const top = element("span", { class: "plot-top", "aria-hidden": "true" });
   const from = element("span");
+  const empty = element("span", {
+    class: "plot-empty",
+    "aria-hidden": "true",
+    text: "Nothing in this time",
+  });
   const legend = element(
     "ul",
     { class: "legend", hidden: names.length < 2 },
@@ -48,7 +53,7 @@ export function plot(title, names) {
     "figure",
     { class: "plot" },
     element("figcaption", {}, element("span", { text: title }), now),
-    element("div", { class: "plot-area" }, top, picture),
+    element("div", { class: "plot-area" }, top, picture, empty),
     element(
       "div",
       { class: "plot-span", "aria-hidden": "true" },
@@ -67,6 +72,7 @@ export function plot(title, names) {
     const sums = Array.from({ length: slots }, (_, place) =>
       series.reduce((sum, one) => sum + (one.values[place] ?? 0), 0),
     );
+    empty.hidden = sums.some((sum) => sum > 0);
     const scale = ceiling(Math.max(...sums));
     const floor = new Array(slots).fill(0);
     const step = WIDTH / slots;

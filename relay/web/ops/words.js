@@ -14,6 +14,8 @@ const UNITS = [
 ];
 
 export const LATE_SECONDS = 30;
+/** A worker that has been silent for longer is history. */
+export const GONE_SECONDS = 900;
 
 /** A count as a person reads it. */
 export const count = (/** @type {number} */ value) =>
@@ -50,6 +52,10 @@ export function troubles(figures) {
   if (alive === 0) found.push("No worker is alive: nothing runs.");
   for (const one of figures.breakers ?? [])
     if (one.state !== "closed") found.push(`The model ${one.model} does not answer.`);
+  const silent = (figures.workers ?? []).filter(
+    (/** @type {any} */ one) => !one.alive && one.silent_seconds < GONE_SECONDS,
+  ).length;
+  if (silent) found.push(`${some(silent, "worker has", "workers have")} gone silent.`);
   const { lost = 0, queued = 0, oldest_queued_seconds: oldest = 0 } = figures.generations ?? {};
   if (lost) found.push(`${some(lost, "generation has", "generations have")} lost their worker.`);
   if (queued && oldest >= LATE_SECONDS)

@@ -64,6 +64,10 @@ export function composer({ onSend, onStop }) {
   async function submit() {
     const text = box.value.trim();
     if (text === "" || sending || trouble.waits()) return;
+    if (navigator.onLine === false) {
+      trouble.show(new Error("You are offline: it was not sent, and stays here."));
+      return;
+    }
     sending = true;
     const typed = box.value;
     box.value = "";

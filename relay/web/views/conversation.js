@@ -158,7 +158,8 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
     setText(parts.status, doing);
     parts.status.hidden = doing === "";
     parts.partial.hidden = !entry.partial || entry.text === "";
-    parts.copy.hidden = entry.live || entry.text === "";
+    // Plain http has no clipboard.
+    parts.copy.hidden = entry.live || entry.text === "" || !navigator.clipboard;
     reconcile(
       parts.work,
       workOf(entry),

@@ -20,9 +20,9 @@ const DETAILS = {
 
 /**
  * @param {HTMLElement} root
- * @param {{onError: (error: any) => void}} hooks
+ * @param {{onError: (error: any) => void, onToken: () => void}} hooks
  */
-export function sidebar(root, { onError }) {
+export function sidebar(root, { onError, onToken }) {
   const abort = new AbortController();
   /** @type {any[]} */
   let newest = [];
@@ -71,7 +71,7 @@ export function sidebar(root, { onError }) {
   model.addEventListener("change", () => api.setModel(model.value.trim()));
   token.addEventListener("change", () => {
     api.setToken(token.value.trim());
-    location.reload();
+    onToken();
   });
   const fields = element(
     "form",
@@ -85,7 +85,7 @@ export function sidebar(root, { onError }) {
   const settings = element(
     "details",
     { class: "settings", data: { testid: "settings" } },
-    element("summary", { text: "This tab" }),
+    element("summary", { text: "Model and token" }),
     fields,
   );
 
