@@ -4,12 +4,17 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import Browser, Route, expect
 from sqlalchemy import text
 
+from jobs.database import Database
+from jobs.store.tokens import create_token
 from tests.browser.accessible import assert_accessible
+from tests.browser.stage import blank_page, open_stage
 from tests.browser.visit import Visit
 from tests.chaos.system import Refused, System, open_system
 from tests.services import RedisServer
@@ -369,3 +374,46 @@ async def test_no_pane_violates_what_axe_knows(visit: Visit, scheme: str, width:
         await visit.keep_screenshot(f"{pane}-{scheme}-{width}")
         await assert_accessible(visit)
         assert await visit.page.evaluate("document.documentElement.scrollWidth") == width
+
+
+FOLLOW_WITH_A_TICKET = """async ([root, id, url]) => {
+  const { follow } = await import(new URL("/web/relay.js", location.href).href);
+  let text = "";
+  const onEvent = ({ type, data }) => { if (type === "token") text += data.text; };
+  const final = await follow(id, { root, ticket: async () => url, onEvent }).done;
+  return [text, final.state];
+}"""
+
+
+async def test_a_page_of_an_allowed_origin_follows_with_a_ticket_alone(
+    chromium: Browser, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """And a page of any other origin is told nothing."""
+    database = f"sqlite+aiosqlite:///{tmp_path}/relay.db"
+    async with (
+        open_stage() as stage, open_stage() as stranger, Database.open(database) as db,
+        open_system(
+            redis_server, database, tmp_path,
+            auth="token", secret="s" * 32, allowed_origins=stage.url,
+        ) as system,
+    ):  # fmt: skip
+        secret, _ = await create_token(db, "me", "me", {"generate"}, None)
+        bearer = {"authorization": f"Bearer {secret}"}
+        root = f"{system.relays[0].url}/"
+        async with httpx.AsyncClient(base_url=root, headers=bearer) as client:
+            body = {"kind": "chat", "input": "Hello", "model": "demo-tokens-20-20"}
+            made = (await client.post("v1/generations", json=body)).raise_for_status().json()
+            answer = await client.post(f"v1/generations/{made['id']}/ticket")
+            url = answer.raise_for_status().json()["url"]
+        context = await chromium.new_context()
+        page = await blank_page(context, stage)
+        told, state = await page.evaluate(FOLLOW_WITH_A_TICKET, [root, made["id"], url])
+        assert told == committed
+        assert committed.split() == [f"t{number}" for number in range(1, 21)]
+        other = await blank_page(context, stranger)
+        refused = await other.evaluate(
+            "url => fetch(url).then(() => 'read', (error) => error.name)",
+            f"{root.rstrip('/')}{url}",
+        )
+        assert refused == "TypeError"
+        await context.close()
