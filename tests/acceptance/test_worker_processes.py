@@ -201,3 +201,22 @@ async def test_what_a_killed_worker_had_journalled_is_committed_by_the_next_one(
             assert json.loads(line)["generation_id"] == asked.id
             assert json.loads(mark)["outcome"] == "replayed"
             assert len(await work.requests()) == 1
+
+
+async def test_what_is_there_at_the_start_is_left_out_of_every_later_collection(
+    work: Work, tmp_path: Path
+) -> None:
+    """A full collection of all that was imported holds up every generation of the worker."""
+    told = tmp_path / "walked"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, gc\n"
+        f"atexit.register(lambda: open({str(told)!r}, 'w').write("
+        "f'{gc.get_freeze_count()} {len(gc.get_objects())}'))\n"
+    )
+    with start_worker(work.settings, tmp_path / "log", PYTHONPATH=str(tmp_path)) as worker:
+        await eventually(lambda: "worker is ready" in worker.text(), within=20)
+        worker.signal(signal.SIGTERM)
+        await eventually(told.exists, within=20)
+        await eventually(lambda: worker.exit_code is not None, within=20)
+    frozen, walked = map(int, told.read_text().split())
+    assert frozen > 10 * walked > 0
