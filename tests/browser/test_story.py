@@ -108,6 +108,20 @@ async def test_refining_changes_a_file_and_a_question_changes_none(visit: Visit)
     assert await visit.shown_words() == words(stored)
 
 
+async def test_a_single_line_end_breaks_a_line_in_a_chat_and_not_in_a_file(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.say("one\ntwo")
+    await visit.quiet()
+    assert await visit.answer.inner_text() == "one\ntwo"
+    await visit.open()
+    await visit.create("Ada", BRIEF)
+    await visit.quiet()
+    await visit.page.locator('[data-path="persona.md"]').click()
+    shown = visit.test_id("file-page").locator("p").first
+    await shown.evaluate("shown => { shown.textContent = 'one\\ntwo'; }")
+    assert await shown.inner_text() == "one two"
+
+
 async def test_stop_keeps_the_partial_text_and_says_so(visit: Visit) -> None:
     await visit.open("#/chat", "demo-tokens-2000-40")
     await visit.say("Count to two thousand")
