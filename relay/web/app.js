@@ -176,7 +176,10 @@ function told(/** @type {string} */ what, /** @type {any} */ generation) {
   if (what === "running") announce("Writing begins.");
   if (what === "nobody") announce("Waiting: no worker is running yet.");
   if (what === "lost") announce("The worker was lost. Another one takes over.");
-  if (what === "reset") announce("Writing begins anew.");
+  if (what === "reset") {
+    const lost = place?.known.live?.shown.reset === "worker_lost";
+    announce(lost ? "The worker was lost. Writing begins anew." : "Writing begins anew.");
+  }
   if (what === "ended") {
     tabs.postMessage(generation.conversation_id);
     const words = {

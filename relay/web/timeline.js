@@ -221,7 +221,9 @@ export function pastTimeline(/** @type {any} */ generation) {
   let line = beginTimeline(generation, Number.MAX_SAFE_INTEGER);
   if (started) {
     const data = { state: "running", attempt: generation.attempt };
-    line = enter(noteEvent(line, { type: "status", data }, started), started, "writing");
+    // Nobody here saw when it wrote: no rate can be told.
+    line = { ...noteEvent(line, { type: "status", data }, started), startedAt: null };
+    line = { ...line, phases: [line.phases[0], { phase: "unseen", at: started }] };
   }
   const end = { type: generation.state, data: { generation } };
   return noteEvent(line, end, finished || started || created);
@@ -252,16 +254,18 @@ export function figures(line, now) {
   // The model's count is of the whole, of which a page that came later saw a part.
   const counted = joinedAt === null ? (end?.generation.usage?.output_tokens ?? null) : null;
   const tokens = counted ?? line.tokens;
+  const seen = joinedAt === null && firstAt !== null && startedAt !== null;
   return {
     queue:
       waited(end?.generation ?? {}) ??
       line.queuedMs ??
       (line.phases[1]?.at ?? end?.at ?? now) - queuedAt,
     // Told in one breath, both are past: the page came later and can't know.
-    first: joinedAt === null && firstAt && startedAt && firstAt - startedAt > TOGETHER_MS ? firstAt - startedAt : null,
+    first: seen && firstAt - startedAt > TOGETHER_MS ? firstAt - startedAt : null,
     rate: seconds && seconds > 0.2 && tokens ? tokens / seconds : null,
     /** Whether the model's own count is behind the rate. */
     counted: counted !== null,
+    tokens: end?.generation.usage?.output_tokens ?? null,
     whole: (end?.at ?? now) - queuedAt,
   };
 }

@@ -152,12 +152,9 @@ export function activity(
   const silent = Math.floor(Math.max((now - live.heardAt) / 1000, shown.silentSeconds));
   if (shown.silentSeconds >= PAUSE_SECONDS)
     return `The model has been silent for ${silent} s; its worker is alive…`;
-  const doing = shown.writing
-    ? `Writing ${shown.writing}…`
-    : shown.reset && !shown.text
-      ? "Begun anew…"
-      : shown.text
-        ? "Writing…"
-        : "Thinking…";
+  const begun = shown.text ? "Writing…" : shown.reset ? "Begun anew…" : "Thinking…";
+  // A claim may follow the lease before any heartbeat tells: what came of it is told throughout.
+  const lost = shown.reset === "worker_lost" ? "Begun anew: the worker was lost…" : begun;
+  const doing = shown.writing ? `Writing ${shown.writing}…` : lost;
   return silent >= PAUSE_SECONDS ? `${doing} Nothing came for ${silent} s` : doing;
 }

@@ -184,9 +184,12 @@ async def test_the_open_generations_timeline_is_told_live_and_after_a_reload(vis
     ]
     usage = (await visit.generation())["usage"]
     assert usage["output_tokens"] == 200
+    await expect(visit.test_id("line-facts")).to_contain_text("tok/s")
     await visit.page.reload()
     await expect(visit.test_id("line-state")).to_have_text("Committed")
-    await expect(visit.test_id("line-facts")).to_contain_text("tok/s")
+    # When it wrote is not kept: a rate over the whole would call its thinking slow writing.
+    await expect(visit.test_id("line-facts")).to_contain_text("· 200 tokens ·")
+    await expect(visit.page.locator(".line-piece.is-writing")).to_have_count(0)
 
 
 async def test_versions_and_their_changes_are_shown_while_written_and_after(visit: Visit) -> None:

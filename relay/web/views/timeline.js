@@ -95,14 +95,14 @@ export function timelineView() {
 
 /** @param {import("../timeline.js").Timeline} line @param {number} now */
 function told(line, now) {
-  const { queue, first, rate, counted, whole } = figures(line, now);
+  const { queue, first, rate, counted, tokens, whole } = figures(line, now);
   const many = (/** @type {number} */ count, /** @type {string} */ one) =>
     count > 0 ? `${count} ${one}${count > 1 ? "s" : ""}` : "";
   return [
     `queue ${seconds(queue)}`,
     first === null ? "" : `first token ${seconds(first)}`,
     rate === null
-      ? ""
+      ? many(tokens ?? 0, "token")
       : `${counted ? "" : "≈ "}${rate < 10 ? rate.toFixed(1) : Math.round(rate)} tok/s`,
     line.attempt > 1 ? `attempt ${line.attempt}` : "",
     many(line.resets, "reset"),
