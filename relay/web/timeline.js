@@ -5,7 +5,7 @@
  * add up to the whole; marks are what a person is told, newest last.
  */
 
-/** @typedef {"queued" | "unseen" | "thinking" | "writing" | "away" | "lost"} Phase */
+/** @typedef {"queued" | "unseen" | "thinking" | "writing" | "silent" | "away" | "lost"} Phase */
 
 /**
  * @typedef {object} Timeline
@@ -28,6 +28,8 @@
 const MOST_MARKS = 60;
 const MOST_PHASES = 60;
 const TOGETHER_MS = 5;
+/** Shorter pauses are a model's usual ones. */
+export const SILENT_MS = 4000;
 /** What comes so soon after joining one that runs tells of the past. */
 const PAST_MS = 1000;
 /** An event is a token or several; the usage says in the end how many there were. */
@@ -94,13 +96,20 @@ function enter(line, at, phase) {
   return { ...line, phases: [first, ...others.slice(1 - MOST_PHASES)] };
 }
 
+/** With the silence that has lasted since it wrote. @param {Timeline} line @param {number} now */
+function hushed(line, now) {
+  const { lastAt, end } = line;
+  const writes = line.phases.at(-1)?.phase === "writing" && lastAt !== null && !end;
+  return writes && now - lastAt > SILENT_MS ? enter(line, lastAt, "silent") : line;
+}
+
 /** @param {Timeline} line @param {number} at @param {number} characters */
 function wrote(line, at, characters) {
   if (isPast(line, at)) return line;
   const first = line.firstAt === null;
   const told = first && line.joinedAt === null ? mark(line, at, "first", "first token") : line;
   return {
-    ...enter(told, at, "writing"),
+    ...enter(hushed(told, at), at, "writing"),
     firstAt: told.firstAt ?? at,
     lastAt: at,
     tokens: told.tokens + (first ? 0 : Math.max(characters / CHARACTERS_A_TOKEN, 1)),
@@ -169,7 +178,7 @@ function noted(line, { type, data }, at, aliveAt) {
       const kept = data.generation.output ? "what was written is kept" : "nothing was written";
       const broken = type === "failed" || type === "cancelled";
       return {
-        ...mark(line, at, type, broken ? `${ENDS[type]}; ${kept}` : ENDS[type]),
+        ...mark(hushed(line, at), at, type, broken ? `${ENDS[type]}; ${kept}` : ENDS[type]),
         end: { at, state: type, generation: data.generation },
       };
     }
@@ -229,6 +238,11 @@ export function pastTimeline(/** @type {any} */ generation) {
   return noteEvent(line, end, finished || started || created);
 }
 
+/** What goes on by now. @param {Timeline} line @param {number} now @returns {Phase} */
+export function phaseNow(line, now) {
+  return hushed(line, now).phases.at(-1)?.phase ?? "queued";
+}
+
 /**
  * Its phases with their lengths, up to now or to the end.
  * @param {Timeline} line @param {number} now
@@ -236,9 +250,10 @@ export function pastTimeline(/** @type {any} */ generation) {
  */
 export function lengths(line, now) {
   const until = line.end?.at ?? now;
-  return line.phases.map(({ phase, at }, index) => ({
+  const { phases } = hushed(line, now);
+  return phases.map(({ phase, at }, index) => ({
     phase,
-    ms: Math.max((line.phases[index + 1]?.at ?? until) - at, 0),
+    ms: Math.max((phases[index + 1]?.at ?? until) - at, 0),
   }));
 }
 

@@ -5,6 +5,8 @@
  * it is sent, streamed, and at last read back as a committed turn.
  */
 
+import { SILENT_MS } from "./timeline.js";
+
 /**
  * @typedef {object} Entry
  * @property {string} key
@@ -132,8 +134,7 @@ export function reason(/** @type {any} */ generation) {
   return why.charAt(0).toUpperCase() + why.slice(1);
 }
 
-/** Shorter pauses than this, in seconds, are a model's usual ones. */
-const PAUSE_SECONDS = 4;
+const PAUSE_SECONDS = SILENT_MS / 1000;
 
 /** What an active generation is doing at this time (milliseconds), in a person's words. */
 export function activity(

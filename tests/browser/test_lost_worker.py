@@ -40,6 +40,8 @@ async def test_a_worker_killed_under_dev_is_silence_then_lost_then_the_committed
     os.kill(worker_of(visit.url).pid, signal.SIGKILL)
     # Long before its lease is over nobody is told that it still writes.
     await expect(visit.test_id("activity")).to_contain_text(re.compile(r"Nothing came for \d s"))
+    await expect(visit.test_id("line-state")).to_have_text("Silent")
+    await expect(visit.page.locator(".line-piece.is-silent")).to_have_count(1)
     await expect(visit.test_id("announcer")).to_have_text("Writing begins.")
     await visit.keep_screenshot("silent")
     await expect(visit.test_id("activity")).to_contain_text("worker was lost", timeout=30_000)
@@ -49,6 +51,7 @@ async def test_a_worker_killed_under_dev_is_silence_then_lost_then_the_committed
     await assert_committed(visit, 200)
     assert (await visit.generation())["attempt"] == 2
     # All of the time since the last word was without a worker, and none of it is called writing.
+    await expect(visit.page.locator(".line-piece.is-silent")).to_have_count(0)
     lost = await visit.page.locator(".line-piece.is-lost").get_attribute("title")
     assert lost is not None
     assert 7 < float(lost.split()[0]) < 40

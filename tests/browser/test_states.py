@@ -263,7 +263,7 @@ async def test_over_the_budget_the_message_stays_and_the_wait_is_counted(
     await system.db.write_one(older, {"ms": 52_000})
     await there.say("Patience")
     await expect(there.test_id("composer-error")).to_contain_text("Over the limit")
-    await expect(there.test_id("composer-error")).to_contain_text("Again in")
+    await expect(there.test_id("composer-error")).to_contain_text("is used up. Again in")
     await expect(there.test_id("composer")).to_have_value("Patience")
     await expect(there.test_id("send")).to_be_disabled()
     await there.keep_screenshot("over-budget")

@@ -68,6 +68,7 @@ async def test_a_timeline_tells_waits_rates_resets_and_reconnects(modules: Page)
             [3500, "heartbeat", {"worker": "lost"}],
             [4000, "reset", {"reason": "worker_lost", "attempt": 2}],
             [5000, "token", {"text": "a"}],
+            [8000, "token", {"text": "a"}],
             [9000, "completed", final],
         ],
         20_000,
@@ -91,6 +92,22 @@ async def test_a_timeline_tells_waits_rates_resets_and_reconnects(modules: Page)
     assert [one["kind"] for one in line["marks"]] == [
         "queued", "running", "first", "away", "back", "lost", "reset", "first", "completed",
     ]  # fmt: skip
+
+
+async def test_a_silence_between_two_words_is_not_drawn_as_writing(modules: Page) -> None:
+    steps: list[list[Any]] = [
+        [1100, "status", {"state": "running", "attempt": 1}],
+        [1500, "token", {"text": "a"}],
+        [2000, "token", {"text": "b"}],
+    ]
+    silent = [("queued", 100), ("thinking", 400), ("writing", 500), ("silent", 7000)]
+    for after, last in (
+        ([], []),
+        ([[9000, "token", {"text": "c"}]], [("writing", 0)]),
+        ([[9000, "completed", {"generation": {}}]], []),
+    ):
+        told = await played(modules, steps + after, 9000)
+        assert [(one["phase"], one["ms"]) for one in told["lengths"]] == [*silent, *last]
 
 
 async def test_the_time_of_a_lost_worker_is_not_drawn_as_writing(modules: Page) -> None:

@@ -45,7 +45,7 @@ export function refusal(testId, onChange) {
       const after = error.status === 429 ? (error.retryAfter ?? 0) : 0;
       node.classList.toggle("is-limit", after > 0);
       node.hidden = false;
-      setText(why, after > 0 ? `Over the limit: ${error.message}` : error.message);
+      setText(why, after > 0 ? `Over the limit: ${error.message}.` : error.message);
       clearInterval(timer);
       until = after > 0 ? Date.now() + after * 1000 : 0;
       if (until > 0) timer = setInterval(count, 1000);

@@ -3,13 +3,14 @@
  */
 
 import { element, reconcile, setText } from "../element.js";
-import { figures, lengths } from "../timeline.js";
+import { figures, lengths, phaseNow } from "../timeline.js";
 
 const WORDS = {
   queued: "in the queue",
   unseen: "before this page was opened",
   thinking: "until the first token",
   writing: "writing",
+  silent: "without a word",
   away: "without connection",
   lost: "without a worker",
 };
@@ -43,7 +44,7 @@ export function timelineView() {
     update(line, now) {
       node.hidden = line === null;
       if (!line) return;
-      const phase = line.phases.at(-1)?.phase ?? "queued";
+      const phase = phaseNow(line, now);
       node.dataset.state = line.end?.state ?? phase;
       setText(
         state,
@@ -54,6 +55,7 @@ export function timelineView() {
               unseen: "Running",
               thinking: "Thinking",
               writing: "Writing",
+              silent: "Silent",
               away: "Away",
               lost: "Worker lost",
             }[phase],
