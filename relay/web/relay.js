@@ -46,44 +46,48 @@ export function createParser(onFrame, onRetry) {
     for (const block of blocks) {
       const fields = block.split(/\r?\n/).map((line) => line.split(/: ?(.*)/s, 2));
       const { event: type = "message", id = "", data, retry } = Object.fromEntries(fields);
-      if (/^\d+$/.test(retry)) onRetry?.(Number(retry));
+      if (/^\d+$/.test(retry)) onRetry?.(+retry);
       if (data) onFrame({ type, id, data });
     }
   };
 }
 
 /**
- * @param {string} id the generation's
- * @param {Options} options
+ * @param {string} id @param {Options} options
  * @returns `done` gives the final generation, or a FollowError
  */
 export function follow(id, options) {
   const { onEvent, onConnection, token, ticket, keep, share = true } = options;
   const { connections = 4, silenceMs = 30_000, root } = options;
   const { document, navigator } = globalThis;
-  const base = new URL(`v1/generations/${encodeURIComponent(id)}`, root ?? document?.baseURI).href;
+  const home = root ? `${root}`.replace(/\/*$/, "/") : document?.baseURI;
+  const base = new URL(`v1/generations/${encodeURIComponent(id)}`, home).href;
   // None on plain http.
   const locks = share && document ? navigator.locks : null;
   const channel = locks && new BroadcastChannel(base);
   const over = new AbortController();
 
-  let { after: cursor = "" } = options;
-  let address = "";
-  let [leads, linked, hidden, atOnce] = Array(4).fill(false);
+  let [cursor, address] = [options.after ?? "", ""];
+  let [leads, linked, hidden, atOnce] = [false, false, false, false];
   let [retryMs, failures, turn, watchdog] = [1000, 0, 0, 0];
   let connection = new AbortController();
   let request = {};
   let left = connection;
   let wake = () => {};
-  /** What the reading tab told, gapless. */
+  /** What the reading tab told lately, without a gap. */
   let heard = /** @type {any[]} */ ([]);
 
+  const say = (/** @type {Connection} */ now) => {
+    try {
+      onConnection?.(now);
+    } catch (error) {
+      (globalThis.reportError ?? console.error)(error);
+    }
+  };
   const rest = (ms = 1e9) =>
     new Promise((go) => {
       const timer = setTimeout((wake = () => go(clearTimeout(timer))), ms);
     });
-  const say = (/** @type {any} */ now) =>
-    void (async () => onConnection?.(now))().catch(console.error);
   const watch = () => {
     clearTimeout(watchdog);
     // A longer timer ends at once.
@@ -152,7 +156,7 @@ export function follow(id, options) {
       atOnce = true;
       stir();
     }, TURN_MS);
-    // A promise may never settle.
+    // What the page promises may never come.
     const promised = Promise.all([token?.(), address || ticket?.()]);
     const unwanted = new Promise((_, fail) => (signal.aborted ? fail() : (signal.onabort = fail)));
     const [bearer, url] = await Promise.race([promised, unwanted]);
@@ -161,7 +165,6 @@ export function follow(id, options) {
       ...(bearer && { authorization: `Bearer ${bearer}` }),
     };
     request = { headers, cache: "no-store", signal };
-    // Where no stream passes, the resource tells the end.
     const known = failures > 4 && (await final().catch(() => null));
     if (known) return give({ type: known.state, id: "", data: { generation: known } });
     const renewable = ticket && address;
@@ -170,12 +173,10 @@ export function follow(id, options) {
     const { status, body } = answer;
     if (status === 204) return end(await final());
     if (renewable && [401, 403].includes(status)) {
-      address = "";
-      atOnce = true;
+      [address, atOnce] = ["", true];
       return;
     }
-    const type = answer.headers.get("content-type");
-    if (!body || !type?.includes("event-stream")) throw answer;
+    if (!body || !answer.headers.get("content-type")?.includes("event-stream")) throw answer;
     say("open");
     const feed = createParser(
       ({ data, ...one }) => {
@@ -185,10 +186,8 @@ export function follow(id, options) {
       },
       (ms) => (retryMs = Math.max(ms, 100)),
     );
-    const reader = body.getReader();
-    const text = new TextDecoder();
-    for (let got; !signal.aborted && !(got = await reader.read()).done;)
-      feed(text.decode(got.value, { stream: true }));
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let got; !signal.aborted && !(got = await reader.read()).done;) feed(got.value);
   }
 
   /** Reads with one of a browser's few connections. */
@@ -213,19 +212,18 @@ export function follow(id, options) {
       atOnce = false;
       connection = new AbortController();
       let askedMs = 0;
-      // All else is waited out.
+      // All else is the network's, and waited out.
       await connect().catch((error) => {
-        if (error?.status === 404) end(new FollowError("gone"));
-        if ([401, 403].includes(error?.status)) end(new FollowError("unauthorized"));
+        const code = { 401: "unauthorized", 403: "unauthorized", 404: "gone" }[error?.status];
+        if (code) end(new FollowError(code));
         askedMs = Math.min(1000 * error?.headers?.get("retry-after"), 60_000) || 0;
       });
       clearInterval(turn);
-      // Else an unread body holds it.
+      // An unread body would hold its connection.
       connection.abort();
       if (atOnce || linked || hidden || over.signal.aborted) continue;
       say(navigator?.onLine === false ? "offline" : "waiting");
       const longer = Math.min(retryMs * 1.6 ** failures++, 10_000);
-      // Never sooner than was asked.
       await rest(Math.max(askedMs, longer) * (1 + Math.random() / 4));
     }
     left.abort();
@@ -249,15 +247,15 @@ export function follow(id, options) {
   on(globalThis, "offline", stir);
   on(channel, "message", (/** @type {MessageEvent} */ { data }) => {
     if (leads) return;
-    if (heard.at(-1)?.to !== data.from) heard = [];
-    heard = [...heard.slice(-200), data];
+    heard = heard.at(-1)?.to === data.from ? [...heard.slice(-200), data] : [data];
     link();
   });
   if (keep) {
-    // Storage may be forbidden, or full.
     on(globalThis, "pagehide", () => {
+      const kept = JSON.stringify({ cursor, value: keep.save() });
+      // Storage may be forbidden, or full.
       try {
-        sessionStorage[base] = JSON.stringify({ cursor, value: keep.save() });
+        sessionStorage[base] = kept;
       } catch {}
     });
     try {

@@ -107,6 +107,44 @@ test("a token goes with every request, and a refusal ends it", async () => {
   );
 });
 
+test("a root is a folder with and without its last slash, as text and as a URL", async () => {
+  for (const given of [`${root}below`, `${root}below/`, new URL("below", root)]) {
+    const { final } = await play([[END]], { root: given });
+    assert.deepEqual(final, FINAL);
+    assert.equal(asked[0].url, "/below/v1/generations/gen_1/events");
+  }
+});
+
+test("an onConnection that throws is reported and changes nothing", async (t) => {
+  const { mock } = t.mock.method(console, "error", () => {});
+  const told = [];
+  const onConnection = (connection) => {
+    told.push(connection);
+    throw new Error("mine");
+  };
+  const { final, cursors, text } = await play([[RETRY, token(1, "a")], [END]], { onConnection });
+  assert.deepEqual(final, FINAL);
+  assert.equal(text, "a");
+  assert.deepEqual(cursors, [null, "1.1.0"]);
+  assert.deepEqual(told, ["connecting", "open", "waiting", "connecting", "open", "ended"]);
+  assert.deepEqual(
+    mock.calls.map((call) => call.arguments[0].message),
+    told.map(() => "mine"),
+  );
+});
+
+test("where there is reportError it hears what onConnection throws", async (t) => {
+  const reported = [];
+  globalThis.reportError = (error) => reported.push(error.message);
+  t.after(() => delete globalThis.reportError);
+  const onConnection = () => {
+    throw new Error("mine");
+  };
+  const { final } = await play([[END]], { onConnection });
+  assert.deepEqual(final, FINAL);
+  assert.deepEqual(reported, ["mine", "mine", "mine"]);
+});
+
 test("a refused ticket is renewed", async () => {
   let tickets = 0;
   const ticket = async () => `${root}v1/generations/gen_1/events?ticket=${(tickets += 1)}`;
@@ -245,20 +283,6 @@ test("a page of a proxy is no stream", async (t) => {
   assert.deepEqual(final, FINAL);
   assert.deepEqual(connections, ["connecting", "waiting", "connecting", "open", "ended"]);
   assert.equal(waits.length, 1);
-});
-
-test("an onConnection that throws is reported, and changes nothing", async (t) => {
-  const reported = t.mock.method(console, "error", () => {});
-  const onConnection = () => {
-    throw new Error("mine");
-  };
-  const { final, text } = await play([[RETRY, token(1, "a"), "cut"], [token(2, "b"), END]], {
-    onConnection,
-  });
-  assert.deepEqual(final, FINAL);
-  assert.equal(text, "ab");
-  assert.equal(asked.length, 2);
-  assert.equal(reported.mock.calls[0].arguments[0].message, "mine");
 });
 
 for (const what of ["token", "ticket"]) {

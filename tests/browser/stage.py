@@ -21,16 +21,6 @@ from tests.services.live_server import live_server
 WEB = Path(__file__).parents[2] / "relay" / "web"
 GENERATION = {"id": "gen_1", "state": "completed", "output": {"text": "all of it"}}
 RETRY = b"retry: 20\n\n"
-STORAGE_FULL = """Storage.prototype.setItem = () => {
-  throw new DOMException("full", "QuotaExceededError");
-};
-Object.defineProperty(window, "sessionStorage", {
-  value: new Proxy({}, { set() { throw new DOMException("full", "QuotaExceededError"); } }),
-});"""
-STORAGE_FORBIDDEN = """for (const name of ["sessionStorage", "localStorage"])
-  Object.defineProperty(window, name, {
-    get() { throw new DOMException("forbidden", "SecurityError"); },
-  });"""
 BEGIN = """async ([id, options]) => {
   const { follow } = await import(new URL("/web/relay.js", location.href).href);
   const seen = window.seen = { events: [], connections: [], loaded: null, tickets: 0 };

@@ -5,7 +5,6 @@ from typing import Literal
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.browser.stage import STORAGE_FORBIDDEN
 from tests.browser.visit import Visit
 
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script> **bold** <b>not</b>'
@@ -135,17 +134,6 @@ async def test_a_server_that_wants_a_token_is_given_it_with_every_request(visit:
     await visit.quiet()
     assert await visit.shown_answer() == "Let in"
     assert refused == before
-
-
-async def test_a_browser_that_forbids_storage_shows_the_whole_page(visit: Visit) -> None:
-    await visit.page.context.add_init_script(STORAGE_FORBIDDEN)
-    await visit.open("#/chat", "demo-echo-fast")
-    await visit.say("Without a memory")
-    await visit.quiet()
-    assert await visit.shown_answer() == "Without a memory"
-    await visit.page.reload()
-    await visit.quiet()
-    assert await visit.shown_answer() == "Without a memory"
 
 
 async def test_the_end_of_a_conversation_stays_in_sight_when_its_timeline_opens(

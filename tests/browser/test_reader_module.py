@@ -10,8 +10,6 @@ from tests.browser.stage import (
     END,
     GENERATION,
     RETRY,
-    STORAGE_FORBIDDEN,
-    STORAGE_FULL,
     WEB,
     Connection,
     Stage,
@@ -210,24 +208,6 @@ async def test_a_reload_goes_on_from_what_was_kept(stage: Stage, page: Page) -> 
     # What has ended is kept no longer.
     await page.reload()
     assert await page.evaluate("sessionStorage.length") == 0
-
-
-async def test_where_storage_is_full_or_forbidden_it_reads_all_the_same(
-    stage: Stage, page: Page
-) -> None:
-    troubles: list[str] = []
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    for script in (STORAGE_FULL, STORAGE_FORBIDDEN):
-        await page.context.add_init_script(script)
-        await page.reload()
-        stage.plays(Connection([RETRY, token(1, "a")], ends="silently"))
-        await stage.begin(page, keep=True)
-        await page.wait_for_function("window.reader.cursor === '1.1.0'")
-        await page.reload()
-        given = await stage.follow(page, Connection([token(1, "a"), END]), keep=True)
-        assert given["loaded"] is None
-        assert [event[2].get("text") for event in given["events"]] == ["a", None]
-    assert troubles == []
 
 
 async def test_a_network_that_comes_back_is_used_at_once(stage: Stage, page: Page) -> None:
