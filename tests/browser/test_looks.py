@@ -49,6 +49,10 @@ async def test_nothing_is_wider_than_a_screen_of_360_pixels(
     for pane in ("list", "inspector", "conversation"):
         await visit.page.locator(f'.panes [data-pane="{pane}"]').click()
         assert await visit.page.evaluate("document.documentElement.scrollWidth") == 360
+        # Nothing that can be pressed is too low for a finger.
+        pressed = visit.page.locator("button:visible, select:visible")
+        heights = "all => all.map(one => one.getBoundingClientRect().height)"
+        assert min(await pressed.evaluate_all(heights)) >= 24
 
 
 async def test_shift_enter_breaks_the_line_and_enter_sends(visit: Visit) -> None:
