@@ -35,6 +35,9 @@ export const setToken = (/** @type {string} */ value) => remember(TOKEN_KEY, val
 export const model = () => remembered(MODEL_KEY) ?? "";
 export const setModel = (/** @type {string} */ value) => remember(MODEL_KEY, value);
 
+/** The last POST that had no answer: it may have arrived, and sent again it must make nothing twice. */
+let unanswered = { request: "", key: "" };
+
 /** Random enough to be a key; `crypto.randomUUID` is missing on plain http. */
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
@@ -51,12 +54,13 @@ async function call(method, path, { body, signal } = {}) {
   /** @type {Record<string, string>} */
   const headers = {};
   const bearer = token();
+  const payload = body === undefined ? undefined : JSON.stringify(body);
+  const request = `${path} ${payload}`;
   if (bearer) headers.authorization = `Bearer ${bearer}`;
   if (body !== undefined) {
     headers["content-type"] = "application/json";
-    headers["idempotency-key"] = newKey();
+    headers["idempotency-key"] = unanswered.request === request ? unanswered.key : newKey();
   }
-  const payload = body === undefined ? undefined : JSON.stringify(body);
   for (let attempt = 0; ; attempt += 1) {
     let failure;
     try {
@@ -67,6 +71,8 @@ async function call(method, path, { body, signal } = {}) {
         signal,
         cache: "no-cache",
       });
+      if (body !== undefined && unanswered.request === request)
+        unanswered = { request: "", key: "" };
       if (answer.ok) return answer;
       failure = await refusal(answer);
     } catch (error) {
@@ -74,10 +80,16 @@ async function call(method, path, { body, signal } = {}) {
       failure =
         error instanceof ApiError
           ? error
-          : new ApiError(0, "unreachable", "The server can't be reached.");
+          : navigator.onLine
+            ? new ApiError(0, "unreachable", "The server can't be reached.")
+            : new ApiError(0, "offline", "You are offline.");
     }
     const passing = failure.status === 0 || failure.status >= 502;
-    if (!passing || attempt >= TRY_AGAIN_MS.length) throw failure;
+    if (passing && body !== undefined)
+      unanswered = { request, key: headers["idempotency-key"] };
+    // Who writes while offline is told at once; what is read is read when it can be.
+    const hopeless = failure.code === "offline" && body !== undefined;
+    if (!passing || hopeless || attempt >= TRY_AGAIN_MS.length) throw failure;
     await pause(TRY_AGAIN_MS[attempt], signal);
   }
 }

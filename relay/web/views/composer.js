@@ -75,8 +75,9 @@ export function composer({ onSend, onStop }) {
     try {
       await onSend(text);
     } catch (error) {
-      if (box.value === "") box.value = typed;
-      trouble.show(error);
+      box.value = box.value === "" ? typed : `${typed}\n${box.value}`;
+      const unsent = /** @type {any} */ (error).status === 0;
+      trouble.show(unsent ? new Error(`Not sent. ${error.message}`) : error);
     } finally {
       sending = false;
       fit();

@@ -87,7 +87,7 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
       });
       const waiting = element("p", { class: "waiting", hidden: true }, mark, withdraw);
       return Object.assign(element("li", { ...common, class: "turn said" }, who, body, waiting), {
-        parts: { who, body, waiting, withdraw },
+        parts: { who, body, waiting, mark, withdraw },
       });
     }
     const status = element("p", { class: "activity", data: { testid: "activity" } });
@@ -144,7 +144,11 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
       // What a person typed is shown as typed.
       setText(parts.body, entry.text);
       item.classList.toggle("is-waiting", entry.role === "waiting");
-      parts.waiting.hidden = entry.role !== "waiting" || entry.generationId === "sending";
+      const sending = entry.generationId === "sending";
+      setText(parts.mark, sending ? "not sent yet" : "waits for its turn");
+      parts.waiting.classList.toggle("is-sending", sending);
+      parts.waiting.hidden = entry.role !== "waiting" && !sending;
+      parts.withdraw.hidden = sending;
       parts.withdraw.onclick = () => onWithdraw(/** @type {string} */ (entry.generationId));
       return;
     }
