@@ -11,6 +11,7 @@ from jobs.outage import Outage
 from jobs.runner import Runner
 from jobs.settings import Settings
 from jobs.store.claims import beat
+from jobs.store.workers import Tally
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ LONGEST_BEAT_SECONDS = 1.0
 class Beat:
     """Renews the lease in constant statements, and hears of cancels, lost leases and lost claims.
 
-    Of cancels by every beat; of the others, which takes a look at all that is held, some times a
-    lease.
+    Mostly the database holds what it should; whatever the tally says, all is looked at some times
+    a lease.
 
     What the database says is another's is stopped here; what it says is this worker's though
     nobody here runs it (a claim whose answer was lost) is handed over.
@@ -68,9 +69,8 @@ class Beat:
         # Before the beat: what is claimed while it is under way is not judged by it.
         running = self._runner.running
         asked_at = time.monotonic()
-        told = await beat(
-            self._database, self._worker_id, len(running), list_held=asked_at >= self._list_at
-        )
+        known = Tally(len(running), sum(running.values())) if asked_at < self._list_at else None
+        told = await beat(self._database, self._worker_id, len(running), known=known)
         self._runner.leased(asked_at + self._lease)
         for generation_id in told.cancel:
             self._runner.cancel(generation_id)

@@ -1,5 +1,7 @@
 """The workers' sign of life, and what the database says each of them holds (protocol §6)."""
 
+from typing import NamedTuple
+
 import msgspec
 from sqlalchemy import (
     ColumnElement,
@@ -7,6 +9,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    func,
     insert,
     literal_column,
     select,
@@ -22,12 +25,19 @@ from jobs.tables import generations, workers
 DAY_SECONDS = 86_400.0
 
 
+class Tally(NamedTuple):
+    """How many generations, and their attempts added up; another set nearly always has another."""
+
+    generations: int
+    attempts: int
+
+
 class Beat(msgspec.Struct, frozen=True):
     """What a heartbeat brings back.
 
-    `cancel`: the ids of those it holds whose cancellation was asked for. `held`: id to attempt of
-    every generation that is running and this worker's; what it does not know of, it should hand
-    over. None where it was not asked for.
+    `cancel`: the ids among them whose cancellation was asked for. `held`: id to attempt of every
+    generation that is running and this worker's; what it does not know of, it should hand over.
+    None where that is what the worker said that it is.
     """
 
     cancel: frozenset[str]
@@ -54,7 +64,11 @@ _is_held = and_(
 _HELD = select(generations.c.id, generations.c.attempt, generations.c.cancel_requested).where(
     _is_held
 )
-_CANCELLED = select(generations.c.id).where(_is_held, generations.c.cancel_requested)
+_TALLY = select(
+    func.count(),
+    func.coalesce(func.sum(generations.c.attempt), 0),
+    func.count().filter(generations.c.cancel_requested),
+).where(_is_held)
 _DEREGISTER = delete(workers).where(workers.c.id == bindparam("worker"))
 _FORGET = delete(workers).where(workers.c.heartbeat_at < now_ms() - bindparam("silence_ms"))
 _ALIVE: Select[int] = (
@@ -92,10 +106,10 @@ async def register_worker(db: Database, worker_id: str, capacity: int) -> None:
     await db.write(register)
 
 
-async def beat(db: Database, worker_id: str, running: int, *, list_held: bool = True) -> Beat:
-    """Renews the lease on all that this worker holds, in two statements whatever it holds.
+async def beat(db: Database, worker_id: str, running: int, *, known: Tally | None = None) -> Beat:
+    """Renews the lease on all that this worker holds, in three statements whatever it holds.
 
-    `list_held` brings all of it, which costs the more the more that is.
+    Where that is what is `known` and nobody cancelled any of it, nothing is listed, in two.
 
     A worker that was forgotten is made known again, with the capacity that it runs at.
     """
@@ -104,9 +118,10 @@ async def beat(db: Database, worker_id: str, running: int, *, list_held: bool = 
     async def renew(connection: AsyncConnection) -> Beat:
         if (await connection.execute(_BEAT, row)).rowcount == 0:
             await connection.execute(_REGISTER, row)
-        if not list_held:
-            cancelled = await connection.execute(_CANCELLED, row)
-            return Beat(cancel=frozenset(cancelled.scalars()), held=None)
+        if known is not None:
+            *tally, cancelled = (await connection.execute(_TALLY, row)).one()
+            if Tally(*tally) == known and not cancelled:
+                return Beat(cancel=frozenset(), held=None)
         held = (await connection.execute(_HELD, row)).all()
         return Beat(
             cancel=frozenset(one.id for one in held if one.cancel_requested),

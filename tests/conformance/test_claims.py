@@ -9,6 +9,7 @@ from jobs.store.claims import claim, hand_over
 from jobs.store.commits import commit, request_cancel
 from jobs.store.reads import read_generation, read_stream_row
 from jobs.store.workers import (
+    Tally,
     any_worker_alive,
     beat,
     deregister_worker,
@@ -140,11 +141,22 @@ async def test_a_heartbeat_brings_cancellations_and_what_is_held(acts: Acts) -> 
     told = await beat(acts.db, "wrk_1", 2)
     assert told.cancel == {one}
     assert told.held == {one: 1, other: 1}
-    briefly = await beat(acts.db, "wrk_1", 2, list_held=False)
-    assert briefly.cancel == {one}
-    assert briefly.held is None
+    for known in (Tally(2, 2), Tally(1, 2), Tally(2, 3)):
+        assert await beat(acts.db, "wrk_1", 2, known=known) == told
     await hand_over(acts.db, other, 1)
     assert (await beat(acts.db, "wrk_1", 1)).held == {one: 1}
+
+
+async def test_a_heartbeat_lists_nothing_while_all_is_as_the_worker_says(acts: Acts) -> None:
+    held = {(await acts.accept()).generation.id: 1 for _ in range(3)}
+    for one in held:
+        await acts.claimed(one)
+    await acts.claimed((await acts.accept()).generation.id, 0, await acts.worker("wrk_2"))
+    assert (await beat(acts.db, "wrk_1", 3, known=Tally(3, 3))).held is None
+    for known in (Tally(2, 3), Tally(4, 3), Tally(3, 4)):
+        assert (await beat(acts.db, "wrk_1", 3, known=known)).held == held
+    assert (await beat(acts.db, "wrk_2", 0, known=Tally(0, 0))).held is not None
+    assert (await beat(acts.db, "wrk_3", 0, known=Tally(0, 0))).held is None
 
 
 async def test_a_forgotten_workers_heartbeat_makes_it_known_again(acts: Acts) -> None:

@@ -13,7 +13,7 @@ from jobs.store import branches, claims, commits, context, leftovers, line, read
 from jobs.store.budget import Budget
 from jobs.store.context import read_context
 from jobs.store.reads import read_stream_rows
-from jobs.store.workers import beat
+from jobs.store.workers import Tally, beat
 from tests.conformance.acts import LEASE, Acts, change, outcome
 
 LIMITS = Budget(owner_generations=10**6, total_generations=10**6)
@@ -79,14 +79,17 @@ async def test_a_change_of_a_persona_costs_the_same_for_any_number_of_files(acts
     assert costs[0] == costs[1] <= 8
 
 
-async def test_a_heartbeat_costs_two_statements_whatever_is_held(acts: Acts) -> None:
+async def test_a_heartbeat_costs_two_or_three_statements_whatever_is_held(acts: Acts) -> None:
     for held in (0, 1, 8):
         for _ in range(held):
             await acts.claimed((await acts.accept()).generation.id)
         with counted() as statements:
-            await beat(acts.db, "wrk_1", held)
-            await beat(acts.db, "wrk_1", held, list_held=False)
-        assert len(statements) == 4
+            told = await beat(acts.db, "wrk_1", held)
+            assert told.held is not None
+            known = Tally(len(told.held), sum(told.held.values()))
+            await beat(acts.db, "wrk_1", held, known=known)
+            await beat(acts.db, "wrk_1", held, known=Tally(-1, 0))
+        assert len(statements) == 2 + 2 + 3
 
 
 async def test_any_number_of_stream_rows_costs_one_statement(acts: Acts) -> None:
