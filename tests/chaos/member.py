@@ -17,6 +17,9 @@ from tests.services import Child, DelayingProxy, eventually
 
 CENSUS = Path(__file__).with_name("census")
 
+START_SECONDS = 60.0
+"""A process imports a lot before it serves, and the machine may be busy with others."""
+
 _numbers = itertools.count(1)
 
 
@@ -98,7 +101,7 @@ class Member:
             cwd=self._directory,
         )
 
-    async def ready(self, within: float = 20.0) -> None:
+    async def ready(self, within: float = START_SECONDS) -> None:
         """Return once it serves."""
 
         def is_ready() -> bool:
