@@ -192,10 +192,14 @@ class Publisher:
     def _flushed(self, answers: list[Appended] | Exception) -> None:
         batch, self._batch = self._batch, []
         try:
+            if not isinstance(answers, Exception):
+                self._succeeded(batch, answers)
+        except Exception as error:
+            # Where the answers left off nobody knows: each log of the batch is looked at again.
+            answers = error
+        try:
             if isinstance(answers, Exception):
                 self._failed([attempt_log for attempt_log, _ in batch], answers)
-            else:
-                self._succeeded(batch, answers)
         finally:
             self._flushing = False
             if self._dirty:
@@ -286,12 +290,14 @@ class Publisher:
         for attempt_log in logs:
             attempt_log.located = False
             attempt_log.forget_frames()
+            if not self._writes(attempt_log):
+                continue
             if attempt_log.ended and now > self._give_up_at.setdefault(
                 attempt_log, now + GIVE_UP_AFTER_SECONDS
             ):
                 self.counts.given_up += 1
                 self._release(attempt_log)
-            elif self._writes(attempt_log):
+            else:
                 self._dirty[attempt_log] = None
 
     def _release(self, attempt_log: AttemptLog) -> None:

@@ -47,7 +47,11 @@ class RedisCalls:
         if self._timer is None:
             self._timer = self._loop.call_later(CALL_TIMEOUT_SECONDS, self._look)
         if self._wire is not None:
-            self._wire.write(commands)
+            try:
+                self._wire.write(commands)
+            except Exception as error:
+                # Left as asked, it would stand in the way of every call that follows.
+                self._fail(error)
         else:
             self._connecting = self._loop.create_task(self._connect(commands), name="calls")
 

@@ -4,6 +4,7 @@ It is logged in before it is given out, by the same address and TLS rules as the
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -14,6 +15,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from jobs.redis_link import TlsConnection, connection_options
+
+log = logging.getLogger(__name__)
 
 WIRE_CONNECT_SECONDS = 2.0
 """How long a connection may take until it is made and logged in."""
@@ -63,7 +66,10 @@ class Address:
 
 
 class Wire(asyncio.Protocol):
-    """One connection. Each reply goes to `on_reply`, `on_lost` is called once when it is over."""
+    """One connection. Each reply goes to `on_reply`, `on_lost` is called once when it is over.
+
+    Where `on_reply` raises, the connection is over: nobody could tell which replies were taken.
+    """
 
     def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
         self.on_reply = on_reply
@@ -97,6 +103,10 @@ class Wire(asyncio.Protocol):
                 self.on_reply(reply)
         except hiredis.ProtocolError:
             # Whatever speaks there, it is no Redis.
+            self.abort()
+        except Exception:
+            # What came behind it is never given out: who waits for that must hear so.
+            log.exception("a reply could not be taken: the connection is given up")
             self.abort()
 
     def send(self, *command: bytes | str | int) -> None:

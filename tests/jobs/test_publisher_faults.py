@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from jobs import publisher
+from jobs import keys, publisher
 from jobs.events import Notice, token_text
 from tests.jobs.log_rig import NAME, ended, open_rig
 from tests.jobs.log_story import finished
@@ -172,6 +172,30 @@ async def test_an_error_that_nobody_expected_does_not_end_the_publishing(
     assert [one.levelname for one in caplog.records] == ["ERROR"]
     assert caplog.records[0].exc_info is not None
     link.stop()
+
+
+async def test_a_listener_to_a_fence_that_fails_costs_the_other_logs_nothing(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("what is this")
+
+    async with open_rig(redis_url) as rig, open_rig(redis_url) as newer:
+        fenced = rig.publisher.start("gen_fenced", 1, fails)
+        log = rig.start()
+        for one in (fenced, log):
+            one.append_text("one")
+        assert await rig.publisher.drain(5)
+        newer.start("gen_fenced", attempt=2).append_text("newer")
+        assert await newer.publisher.drain(5)
+        # Behind the fenced one in the same flush, and lost by Redis meanwhile.
+        await rig.redis.delete(keys.log(NAME))
+        for one in (fenced, log):
+            one.append_text("two")
+        assert await rig.publisher.drain(5)
+        assert rig.publisher.counts.failures == 1
+        assert [token_text(one) for one in await rig.stored()] == ["one", "two"]
+    assert "what is this" in caplog.text
 
 
 async def test_a_frozen_redis_is_waited_for_and_what_it_does_late_does_no_harm(

@@ -12,8 +12,8 @@ from redis.exceptions import NoScriptError
 
 from jobs import redis_calls
 from jobs.redis_calls import RedisCalls, open_calls
-from jobs.redis_link import REDIS_FAILURES, open_redis
-from jobs.redis_wire import Address, failure
+from jobs.redis_link import CALL_TIMEOUT_SECONDS, REDIS_FAILURES, open_redis
+from jobs.redis_wire import Address, Wire, failure
 from tests.jobs.log_rig import open_rig
 from tests.services import DelayingProxy, Direction, RedisServer, eventually, free_port
 from tests.services.tls_front import tls_front
@@ -72,6 +72,51 @@ async def test_a_connection_lost_during_a_call_fails_it(
                 await ask(calls, "ECHO", "marker")
             assert trap.sprung == 1
             assert await ask(calls, "PING") == b"PONG"
+
+
+@pytest.mark.parametrize(
+    "loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_a_taker_that_fails_costs_the_connection_and_no_call_after_it(
+    redis_url: str, loop: Callable[[], asyncio.AbstractEventLoop], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing() -> None:
+        unheard: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
+        with open_calls(Address.of_url(redis_url)) as calls:
+            later: asyncio.Future[list[Any] | Exception] = (
+                asyncio.get_running_loop().create_future()
+            )
+
+            def take(_: list[Any] | Exception) -> None:
+                calls.ask(b"PING\r\n", 1, later.set_result)
+                raise RuntimeError("what is this")
+
+            calls.ask(b"PING\r\n", 1, take)
+            async with asyncio.timeout(CALL_TIMEOUT_SECONDS / 2):
+                assert isinstance(await later, REDIS_FAILURES)
+            assert await ask(calls, "PING") == b"PONG"
+            assert calls.connections == 2
+        assert unheard == []
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(failing())
+    assert "what is this" in caplog.text
+
+
+async def test_a_call_that_can_not_be_written_fails_and_the_next_one_is_asked(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: Wire, __: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    with open_calls(Address.of_url(redis_url)) as calls:
+        await ask(calls, "PING")
+        with monkeypatch.context() as patch:
+            patch.setattr(Wire, "write", closed)
+            with pytest.raises(RuntimeError, match="closed"):
+                await ask(calls, "PING")
+        assert await ask(calls, "PING") == b"PONG"
 
 
 async def test_a_call_to_a_frozen_server_ends_in_time_and_its_answer_meets_no_other_call(
