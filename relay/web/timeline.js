@@ -99,8 +99,11 @@ function enter(line, at, phase) {
 /** With the silence that has lasted since it wrote. @param {Timeline} line @param {number} now */
 function hushed(line, now) {
   const { lastAt, end } = line;
-  const writes = line.phases.at(-1)?.phase === "writing" && lastAt !== null && !end;
-  return writes && now - lastAt > SILENT_MS ? enter(line, lastAt, "silent") : line;
+  const phase = line.phases.at(-1);
+  if (phase?.phase !== "writing" || lastAt === null || end) return line;
+  // What was without a connection is told as that already.
+  const since = Math.max(lastAt, phase.at);
+  return now - since > SILENT_MS ? enter(line, since, "silent") : line;
 }
 
 /** @param {Timeline} line @param {number} at @param {number} characters */
@@ -206,20 +209,24 @@ function lost(line, aliveAt, at) {
 export function noteConnection(line, connection, at) {
   if (line.end) return line;
   const phase = line.phases.at(-1)?.phase ?? "queued";
+  const opens = connection === "open" || connection === "shared";
+  // A slow way here: the past is told from now on.
+  const joinedAt = opens && line.joinedAt !== null && line.firstAt === null ? at : line.joinedAt;
   if (connection === "waiting" || connection === "offline") {
     if (phase === "away") return line;
     const text = connection === "offline" ? "offline" : "connection lost";
     return { ...enter(mark(line, at, "away", text), at, "away"), before: phase };
   }
-  if ((connection === "open" || connection === "shared") && phase === "away") {
+  if (opens && phase === "away") {
     const back = mark(line, at, "back", "reconnected, after the last event");
     return {
       ...enter(back, at, line.before ?? "thinking"),
       before: null,
+      joinedAt,
       reconnects: line.reconnects + 1,
     };
   }
-  return line;
+  return { ...line, joinedAt };
 }
 
 /** A timeline of one that ended before this page saw it: what its resource still tells. */

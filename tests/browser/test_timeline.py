@@ -17,8 +17,9 @@ BRIEF = "A patient statistics tutor for nurses: plain language, questions before
 LINES = st.lists(st.sampled_from(["a", "b", "c", "", "é🎉", " a"]), max_size=12)
 
 DIFF = "({ diff }, before, after, unfinished) => diff(before, after, unfinished)"
-PLAY = """({ beginTimeline, noteEvent, noteConnection, figures, lengths }, created, steps, now) => {
-  let line = beginTimeline({ created_at: created }, now);
+PLAY = """(module, made, begun, steps, now) => {
+  const { beginTimeline, noteEvent, noteConnection, figures, lengths } = module;
+  let line = beginTimeline(made, begun);
   for (const [at, what, data] of steps)
     line = data ? noteEvent(line, { type: what, data }, at) : noteConnection(line, what, at);
   return { line, figures: figures(line, now), lengths: lengths(line, now) };
@@ -51,7 +52,8 @@ async def test_what_is_still_to_be_written_is_not_called_removed(
 
 
 async def played(modules: Page, steps: list[list[Any]], now: int) -> Any:
-    return await run(modules, "timeline.js", PLAY, "1970-01-01T00:00:01Z", steps, now)
+    made = {"created_at": "1970-01-01T00:00:01Z"}
+    return await run(modules, "timeline.js", PLAY, made, now, steps, now)
 
 
 async def test_a_timeline_tells_waits_rates_resets_and_reconnects(modules: Page) -> None:
@@ -108,6 +110,48 @@ async def test_a_silence_between_two_words_is_not_drawn_as_writing(modules: Page
     ):
         told = await played(modules, steps + after, 9000)
         assert [(one["phase"], one["ms"]) for one in told["lengths"]] == [*silent, *last]
+
+
+async def test_the_time_without_a_connection_is_drawn_once_and_not_as_silence(
+    modules: Page,
+) -> None:
+    steps: list[list[Any]] = [
+        [1100, "status", {"state": "running", "attempt": 1}],
+        [1500, "token", {"text": "a"}],
+        [2000, "waiting"],
+        [9000, "open"],
+    ]
+    begun = [("queued", 100), ("thinking", 400), ("writing", 500), ("away", 7000)]
+    for after, now, last in (
+        ([], 9500, [("writing", 500)]),
+        ([[9100, "token", {"text": "b"}]], 9500, [("writing", 500)]),
+        # It stays silent after that too, which is told from there on.
+        ([], 15_000, [("writing", 0), ("silent", 6000)]),
+    ):
+        told = await played(modules, steps + after, now)
+        pieces = [(one["phase"], one["ms"]) for one in told["lengths"]]
+        assert pieces == [*begun, *last]
+        assert sum(ms for _, ms in pieces) == told["figures"]["whole"]
+
+
+async def test_words_of_the_past_count_for_no_rate_however_slowly_a_page_joins(
+    modules: Page,
+) -> None:
+    made = {
+        "created_at": "1970-01-01T00:00:01Z",
+        "started_at": "1970-01-01T00:00:01.250Z",
+        "state": "running",
+    }
+    # The page asked at 60 s, and its stream opened three seconds later.
+    steps: list[list[Any]] = [
+        [63_000, "open"],
+        [63_050, "status", {"state": "running", "attempt": 1}],
+    ]
+    steps += [[63_060, "token", {"text": "a"}]] * 600
+    steps += [[64_100 + 100 * number, "token", {"text": "a"}] for number in range(11)]
+    told = await run(modules, "timeline.js", PLAY, made, 60_000, steps, 65_100)
+    assert told["figures"]["queue"] == 250
+    assert told["figures"]["rate"] == 10
 
 
 async def test_the_time_of_a_lost_worker_is_not_drawn_as_writing(modules: Page) -> None:
