@@ -9,7 +9,10 @@ from typing import Any
 
 from jobs.cursor import Cursor
 from tests.chaos.reader import TERMINAL, Reader
+from tests.chaos.sdk_reader import SdkReader
 from tests.relay.heard import Heard, assert_is_the_rest, text_of
+
+_END = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,10 @@ class Asked:
     fails_with: frozenset[str] = frozenset()
     """Error codes that its script leads to; it must not complete then."""
     cancelled: bool = False
+    restartable: bool = True
+    """False where its protocol knows no reset: what was begun is lost with its worker."""
     readers: list[Reader] = field(default_factory=list)
+    sdk_readers: list[SdkReader] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,8 @@ class Truth:
     """What a new reader is told."""
     from_sql: list[Heard]
     """What a new reader is told when Redis holds nothing."""
+    by_sdk: tuple[list[Any], ...] = ()
+    """Of a response, what a new reader through the SDK is told, in both cases."""
 
     @property
     def state(self) -> str:
@@ -82,6 +90,8 @@ def violations(
     told = [*_of_rows(asked, truth, disturbances, max_attempts), *_of_replays(asked, truth)]
     for reader in asked.readers:
         told += _of_reader(asked, truth, reader, disturbances)
+    for sdk_reader in asked.sdk_readers:
+        told += _of_sdk_reader(asked, truth, sdk_reader, disturbances)
     return [Violation(rule, asked.id, detail) for rule, detail in told]
 
 
@@ -128,15 +138,16 @@ def _of_end(
         pass
     elif truth.state == "failed" and error == "worker_lost":
         losses = sum(one.loses_worker for one in disturbances)
-        if truth.resource["attempt"] <= max_attempts or losses < max_attempts:
+        needed = max_attempts if asked.restartable else 1
+        if losses < needed or (asked.restartable and truth.resource["attempt"] <= max_attempts):
             yield (
                 "worker_lost only after the last attempt",
-                f"attempt {truth.resource['attempt']} of {max_attempts}, {losses} workers lost",
+                f"attempt {truth.resource['attempt']} of {needed}, {losses} workers lost",
             )
     elif not (
         truth.state == "failed"
         and str(error).startswith("model_")
-        and _near(disturbances, "cuts_model", asked.at, float("inf"))
+        and _near(disturbances, "cuts_model", asked.at, _END)
     ):
         yield "ends completed unless there is a reason", f"{asked.at:.2f} {asked.model}: {resource}"
 
@@ -181,6 +192,33 @@ def _of_reader(
     for seen in reader.resets:
         if why := _unexcused(seen.event, asked, disturbances, seen.at):
             yield "no reset where nothing was lost", f"{why}: {seen.event.raw!r}\n{tale}"
+
+
+def _of_sdk_reader(
+    asked: Asked, truth: Truth, reader: SdkReader, disturbances: Sequence[Disturbance]
+) -> Told:
+    tale = reader.tale()
+    if reader.early_ends:
+        yield "no stream of a response ends properly before its end", tale
+    if not reader.over:
+        yield "every reader sees the end", tale
+        return
+    status = {"cancelled": "cancelled", "completed": "completed"}.get(truth.state, "failed")
+    if reader.final.status != status:
+        yield "the terminal event is the row's", f"{truth.state}\n{tale}"
+    numbers = [one.sequence_number for one in reader.events]
+    if numbers != sorted(set(numbers)):
+        yield "ids rise", f"{numbers}\n{tale}"
+    lost = truth.resource["attempt"] > 1 and _near(disturbances, "loses_worker", asked.at, _END)
+    if lost and _near(disturbances, "loses_data", asked.at, _END):
+        # What was shown is gone with both, and the end is told even so.
+        return
+    if numbers != list(range(len(numbers))):
+        yield "no gap and no duplicate in the text", f"{numbers}\n{tale}"
+    if not reader.text == reader.final.output_text == truth.text:
+        yield "a reader's text is the committed text", _difference(reader.text, truth.text) + tale
+    if any(replay != reader.events for replay in truth.by_sdk):
+        yield "a reader's events are the replay's", tale
 
 
 def _of_order(who: str, events: Sequence[Heard], asked: Asked) -> Told:

@@ -3,10 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from jobs import keys
 from tests.chaos.conftest import MAX_ATTEMPTS
 from tests.chaos.history import Asked, Disturbance, Truth, Violation, violations
+from tests.chaos.sdk_reader import replay_of
 from tests.chaos.system import System
 from tests.relay.heard import Heard
 
@@ -18,26 +20,37 @@ async def replayed(system: System, asked: Asked) -> list[Heard]:
     return reader.numbered
 
 
-async def truth_of(system: System, asked: Asked) -> Truth:
+async def replayed_by_sdk(asked: Asked, clients: Sequence[Any]) -> list[list[Any]]:
+    """What a reader through the SDK is told that comes when all is over."""
+    names = {one.response_id for one in asked.sdk_readers}
+    return [await replay_of(clients[0], name) for name in names]
+
+
+async def truth_of(system: System, asked: Asked, clients: Sequence[Any]) -> Truth:
     """What the system says of it now; its log in Redis is gone afterwards."""
     resource = await system.resource(asked.id)
     turns = await system.turns(asked.id)
     if resource["state"] in ("queued", "running"):
         return Truth(resource, turns, [], [])
-    from_log = await replayed(system, asked)
+    from_log, by_sdk = await replayed(system, asked), await replayed_by_sdk(asked, clients)
     system.redis.command("DEL", keys.log(asked.id))
-    return Truth(resource, turns, from_log, await replayed(system, asked))
+    from_sql = await replayed(system, asked)
+    by_sdk += await replayed_by_sdk(asked, clients)
+    return Truth(resource, turns, from_log, from_sql, tuple(by_sdk))
 
 
 async def judged(
-    system: System, asked: Iterable[Asked], disturbances: Sequence[Disturbance]
+    system: System,
+    asked: Iterable[Asked],
+    disturbances: Sequence[Disturbance],
+    clients: Sequence[Any] = (),
 ) -> list[Violation]:
     """Every rule that is broken."""
     gate = asyncio.Semaphore(20)
 
     async def judge(one: Asked) -> list[Violation]:
         async with gate:
-            truth = await truth_of(system, one)
+            truth = await truth_of(system, one, clients)
         return violations(one, truth, disturbances, max_attempts=MAX_ATTEMPTS)
 
     found = await asyncio.gather(*(judge(one) for one in asked))

@@ -6,14 +6,18 @@ import random
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
 from relay.demo_model.tokens import WORDS
+from relay.protocols.openai_responses.objects import response_id
 from tests.chaos.history import Asked
+from tests.chaos.sdk_reader import CUT, SdkReader
 from tests.chaos.system import Refused, System
+from tests.clients.openai_python import generation_of
 
 SAID = "ChidÉ 🎉 says: naïve café — 日本語 👩\u200d🚀 e\u0301, and so on. "
 
@@ -28,6 +32,8 @@ FAILING = (
     ("demo-empty-delay-{n}", "empty_answer"),
 )
 
+MOST_TRIES = 100
+
 
 @dataclass(slots=True)
 class Load:
@@ -36,6 +42,8 @@ class Load:
     system: System
     rng: random.Random
     at_once: int
+    clients: Sequence[Any] = ()
+    """OpenAI's SDK at each relay; without it nobody asks for a response."""
     asked: list[Asked] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     stopping: bool = False
@@ -85,6 +93,8 @@ class Load:
         cursor_from = self.system.read(asked.id, name="first reader")
         asked.readers.append(cursor_from)
         others = [asyncio.create_task(self._drops(asked))] if rng.random() < 0.4 else []
+        if not asked.restartable:
+            others.append(asyncio.create_task(self._follows(asked)))
         if rng.random() < 0.4:
             others.append(asyncio.create_task(self._joins_late(asked)))
         if rng.random() < 0.1:
@@ -118,6 +128,8 @@ class Load:
             count = rng.randint(5, 90)
             model = f"demo-words-{count}-pace-{rng.randint(12, 60)}"
             text = " ".join(WORDS[at % len(WORDS)] for at in range(count))
+        if self.clients and 0.37 <= chance < 0.5:
+            return await self._create(model, said, text)
         at = time.monotonic()
         key = str(uuid.UUID(int=rng.getrandbits(128)))
         askers = 3 if rng.random() < 0.1 else 1
@@ -128,6 +140,28 @@ class Load:
         if len(set(ids)) != 1:
             raise AssertionError(f"one key, and {len(set(ids))} generations: {ids}")
         return Asked(ids[0], model, at, text, fails)
+
+    async def _create(self, model: str, said: str, text: str | None) -> Asked:
+        """Asks for a response, as often as it takes, under one key."""
+        at, key = time.monotonic(), str(uuid.UUID(int=self.rng.getrandbits(128)))
+        headers = {"Idempotency-Key": key}
+        for _ in range(MOST_TRIES):
+            client = self.rng.choice(self.clients)
+            with contextlib.suppress(*CUT):
+                created = await client.responses.create(
+                    model=model, input=said, background=True, extra_headers=headers
+                )
+                self.counts["responses"] += 1
+                return Asked(generation_of(created.id), model, at, text, restartable=False)
+            await asyncio.sleep(self.rng.uniform(0.1, 0.4))
+        raise TimeoutError(f"no response was accepted in {MOST_TRIES} tries")
+
+    async def _follows(self, asked: Asked) -> None:
+        """One that reads it through the SDK."""
+        first = self.rng.randrange(len(self.clients))
+        reader = SdkReader(self.clients, response_id(asked.id), self.rng, first)
+        asked.sdk_readers.append(reader)
+        await reader.follow()
 
     async def _drops(self, asked: Asked) -> None:
         """A reader whose network is bad."""
@@ -148,7 +182,7 @@ class Load:
     async def _cancels(self, asked: Asked) -> None:
         await asyncio.sleep(self.rng.uniform(0.0, 2.0))
         asked.cancelled = True
-        for _ in range(100):
+        for _ in range(MOST_TRIES):
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, Refused):
                 await self.system.cancel(asked.id)
                 self.counts["cancels"] += 1

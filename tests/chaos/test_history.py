@@ -1,6 +1,8 @@
 """The checker sees what it is there for: each rule, broken on purpose, is named."""
 
 import json
+from random import Random
+from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
@@ -8,6 +10,7 @@ import pytest
 
 from tests.chaos.history import Asked, Disturbance, Truth, violations
 from tests.chaos.reader import Reader, Seen
+from tests.chaos.sdk_reader import SdkReader
 from tests.relay.heard import Heard, heard
 
 ID = "gen_1"
@@ -144,6 +147,56 @@ def test_a_newer_attempt_needs_a_lost_worker(reason: str, excuse: str) -> None:
     assert "a newer attempt begins with a reset" in broken(
         [*WHOLE[:2], *anew[1:]], truth=truth, struck=[lost]
     )
+
+
+def sdk_event(number: int, kind: str = "response.output_text.delta", **more: Any) -> Any:
+    return SimpleNamespace(sequence_number=number, type=kind, **more)
+
+
+def told_by_sdk(state: str = "completed", text: str = "Hello you") -> list[Any]:
+    final = SimpleNamespace(status=state, output_text=text)
+    opening = [sdk_event(0, "response.created"), sdk_event(1, delta="Hello ")]
+    return [*opening, sdk_event(2, delta="you"), sdk_event(3, f"response.{state}", response=final)]
+
+
+def broken_for_sdk(
+    events: list[Any], struck: list[Disturbance] | None = None, early_ends: int = 0, **row: Any
+) -> set[str]:
+    reader = SdkReader([], "resp_1", Random(0), events=events, early_ends=early_ends)
+    asked = Asked(ID, "demo", 0.0, restartable=False, sdk_readers=[reader])
+    turns = [TURNS[0], ("assistant", "Hello you", row.get("state", "completed") != "completed")]
+    truth = Truth(
+        resource(**row), turns, WHOLE, WHOLE, (told_by_sdk(row.get("state", "completed")),)
+    )
+    return {found.rule for found in violations(asked, truth, struck or [], max_attempts=2)}
+
+
+def test_what_an_sdk_must_not_see_is_seen() -> None:
+    whole = told_by_sdk()
+    assert broken_for_sdk(whole) == set()
+    assert broken_for_sdk(whole[:3]) == {"every reader sees the end"}
+    gap = {"no gap and no duplicate in the text", "a reader's text is the committed text"}
+    assert gap <= broken_for_sdk([*whole[:2], whole[3]])
+    assert "ids rise" in broken_for_sdk([*whole[:2], whole[1], *whole[2:]])
+    assert broken_for_sdk(whole, early_ends=1) == {
+        "no stream of a response ends properly before its end"
+    }
+    other = [whole[0], sdk_event(1, delta="Hullo "), *whole[2:]]
+    assert "a reader's text is the committed text" in broken_for_sdk(other)
+    assert "a reader's events are the replay's" in broken_for_sdk(other)
+    assert "the terminal event is the row's" in broken_for_sdk(told_by_sdk("failed"))
+
+
+def test_an_sdk_may_lack_what_was_lost_with_worker_and_data_alone() -> None:
+    row: dict[str, Any] = {"state": "failed", "attempt": 2, "error": {"code": "worker_lost"}}
+    shown = told_by_sdk("failed", "Hello you")
+    less = [*shown[:2], sdk_event(4, "response.failed", response=shown[3].response)]
+    worker = Disturbance("worker killed", 1.0, 2.0, 1, "", loses_worker=True)
+    data = Disturbance("Redis lost", 1.0, 2.0, 1, "", loses_data=True)
+    assert broken_for_sdk(shown, [worker], **row) == set()
+    assert "no gap and no duplicate in the text" in broken_for_sdk(less, [worker], **row)
+    assert broken_for_sdk(less, [worker, data], **row) == set()
+    assert "worker_lost only after the last attempt" in broken_for_sdk(shown, [data], **row)
 
 
 def test_a_lost_log_needs_lost_data_and_an_unknown_cursor_has_no_excuse() -> None:

@@ -21,6 +21,7 @@ from tests.chaos.judging import judged, report
 from tests.chaos.leaks import assert_nothing_left, take_census
 from tests.chaos.load import Load
 from tests.chaos.reader import Reader
+from tests.chaos.sdk_reader import clients_of
 from tests.chaos.system import System
 from tests.services import eventually
 
@@ -67,8 +68,26 @@ async def run(
     rng = random.Random(seed)
     system.rng.seed(rng.random())
     new = await take_census(system)
-    load = Load(system, random.Random(rng.random()), at_once)
     began = time.monotonic()
+    async with clients_of([one.url for one in system.relays]) as clients:
+        load = Load(system, random.Random(rng.random()), at_once, clients)
+        disturbances = await wreck(system, load, rng, generations, faults)
+        await load.over(SETTLE_SECONDS)
+        broken = await judged(system, load.asked, disturbances, clients)
+    tell(figures(seed, load, disturbances, time.monotonic() - began, await states(system, load)))
+    if broken:
+        raise AssertionError(report(seed, broken, disturbances))
+    assert load.counts["late"] == 0, f"seed {seed}: {load.counts['late']} readers never ended"
+    assert len(load.asked) >= generations
+    assert len(disturbances) >= faults - 1
+    assert all(one.in_flight for one in disturbances)
+    await assert_nothing_left(system, new)
+
+
+async def wreck(
+    system: System, load: Load, rng: random.Random, generations: int, faults: int
+) -> list[Disturbance]:
+    """Strikes so often, and until so many were asked for; every disturbance, in order."""
     asking = asyncio.create_task(load.run())
     wanted = [one for one in FAULTS if system.postgres is not None or not one.needs_postgres]
     places = {
@@ -89,17 +108,7 @@ async def run(
         asking.cancel()
         await load.abandon()
         raise
-    disturbances = sorted((one for some in struck for one in some), key=lambda one: one.began)
-    await load.over(SETTLE_SECONDS)
-    broken = await judged(system, load.asked, disturbances)
-    tell(figures(seed, load, disturbances, time.monotonic() - began, await states(system, load)))
-    if broken:
-        raise AssertionError(report(seed, broken, disturbances))
-    assert load.counts["late"] == 0, f"seed {seed}: {load.counts['late']} readers never ended"
-    assert len(load.asked) >= generations
-    assert len(disturbances) >= faults - 1
-    assert all(one.in_flight for one in disturbances)
-    await assert_nothing_left(system, new)
+    return sorted((one for some in struck for one in some), key=lambda one: one.began)
 
 
 async def states(system: System, load: Load) -> Counter[str]:
@@ -116,6 +125,7 @@ def figures(
 ) -> str:
     """What was done, and what became of it."""
     readers: list[Reader] = [reader for one in load.asked for reader in one.readers]
+    by_sdk = [reader for one in load.asked for reader in one.sdk_readers]
     kinds = Counter(one.fault for one in struck)
     hit = sorted(one.in_flight for one in struck)
     resets = Counter(seen.event.data["reason"] for one in readers for seen in one.resets)
@@ -126,6 +136,8 @@ def figures(
             f"  {len(readers)} readers, {sum(one.connections for one in readers)} connections,"
             f" {sum(len(one.seen) for one in readers)} events, resets {dict(resets)},"
             f" {dict(load.counts)}",
+            f"  and {len(by_sdk)} readers through the SDK, {sum(one.cuts for one in by_sdk)} cuts,"
+            f" {sum(len(one.events) for one in by_sdk)} events",
             f"  {len(struck)} faults, each with {hit[0]} to {hit[-1]} generations running"
             f" (median {hit[len(hit) // 2]}): {dict(kinds.most_common())}",
         )

@@ -6,7 +6,7 @@ import time
 import pytest
 import redis
 
-from tests.chaos.conftest import LEASE
+from tests.chaos.conftest import LEASE, Start
 from tests.chaos.system import System
 from tests.chaos.waves import assert_whole, wave, words
 from tests.services import Direction, eventually
@@ -56,6 +56,36 @@ async def test_while_redis_is_frozen_generations_are_committed(system: System) -
         system.redis.thaw()
     for reader in readers:
         await assert_whole(system, reader, words(30))
+
+
+@pytest.mark.long
+async def test_what_is_queued_or_accepted_while_redis_is_frozen_runs_afterwards(
+    start_system: Start,
+) -> None:
+    system = await start_system(max_jobs=2)
+    running = await wave(system, 4, "demo-words-40-pace-30")
+    queued = [await system.asked("demo-words-5", said=f"queued {n}") for n in range(4)]
+    assert len(await system.in_flight()) == 4
+    system.redis.freeze()
+    try:
+        asked_at = time.monotonic()
+        accepted = await asyncio.gather(*(system.asked("demo-words-5") for _ in range(4)))
+        assert time.monotonic() - asked_at < 10
+        for reader in running:
+            assert (await system.ended(reader.generation_id))["state"] == "completed"
+        # Their places are free, and nobody can hear of what is queued.
+        waiting = await system.rows("SELECT count(*) FROM generations WHERE state = 'queued'")
+        assert waiting == [(8,)]
+    finally:
+        system.redis.thaw()
+    thawed_at = time.monotonic()
+    for reader in running:
+        await assert_whole(system, reader, words(40))
+    for reader in (*queued, *accepted):
+        await assert_whole(system, reader, words(5))
+    # Less than a pick whose reply was lost would keep its jobs from others.
+    assert time.monotonic() - thawed_at < 5
+    assert (await system.model_stats())["requests"] == 12
 
 
 @pytest.mark.parametrize("whose", [pytest.param("relays", marks=pytest.mark.long), "workers"])

@@ -2,103 +2,46 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import asynccontextmanager
 
-import openai
+import pytest
 
+from tests.chaos.sdk_reader import SdkReader, clients_of, replay_of
 from tests.chaos.system import System
 from tests.chaos.waves import words
-from tests.clients.openai_python import async_client_of, generation_of
-from tests.services import eventually
+from tests.clients.openai_python import generation_of
 
-WITHIN = 25.0
-LAST = ("response.completed", "response.failed", "response.incomplete")
 PACED, TEXT = "demo-words-70-pace-30", words(70)
 
 
-@dataclass(slots=True)
-class Sdk:
-    """Follows a response at any relay, and asks again after what it has seen whenever it is cut."""
-
-    system: System
-    clients: Sequence[Any]
-    response_id: str
-    at: int
-    """The relay that it asks next."""
-    events: list[Any] = field(default_factory=list)
-    cuts: int = 0
-    early_ends: int = 0
-    """Streams that ended properly without the last event: what an application takes for success."""
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def text(self) -> str:
-        """All deltas so far."""
-        return "".join(one.delta for one in self.events if one.type == "response.output_text.delta")
-
-    @property
-    def final(self) -> Any:
-        """The response of the last event."""
-        return self.events[-1].response
-
-    async def follow(self) -> None:
-        """Reads until the last event."""
-        while not self.events or self.events[-1].type not in LAST:
-            after = {"starting_after": self.events[-1].sequence_number} if self.events else {}
-            client = self.clients[self.at % len(self.clients)]
-            try:
-                stream = await client.responses.retrieve(self.response_id, stream=True, **after)
-                async for event in stream:
-                    self.events.append(event)
-            except (openai.APIConnectionError, openai.InternalServerError):
-                self.cuts += 1
-                self.at += 1
-                await asyncio.sleep(self.system.rng.uniform(0.05, 0.3))
-            else:
-                self.early_ends += self.events[-1].type not in LAST
-
-    async def finished(self) -> None:
-        """Returns once it has the last event."""
-        assert self.task is not None
-        await asyncio.wait_for(self.task, WITHIN)
-        assert self.early_ends == 0
-
-    async def wrote(self, characters: int = 20) -> None:
-        """Returns once it has been told so much text."""
-        await eventually(lambda: len(self.text) >= characters, within=WITHIN)
-
-
 @asynccontextmanager
-async def answered(system: System, count: int, readers: int = 2) -> AsyncIterator[list[Sdk]]:
+async def answered(
+    system: System, count: int, readers: int = 2, model: str = PACED
+) -> AsyncIterator[list[SdkReader]]:
     """So many responses being written, each with readers that have seen some of it."""
-    async with AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(async_client_of(one.url)) for one in system.relays
-        ]
+    async with clients_of([one.url for one in system.relays]) as clients:
         created = [
-            await clients[0].responses.create(model=PACED, input=f"{number}", background=True)
+            await clients[0].responses.create(model=model, input=f"{number}", background=True)
             for number in range(count)
         ]
-        following = [Sdk(system, clients, one.id, at) for one in created for at in range(readers)]
-        for one in following:
-            one.task = asyncio.create_task(one.follow())
+        following = [
+            SdkReader(clients, one.id, system.rng, at).start()
+            for one in created
+            for at in range(readers)
+        ]
         try:
             await asyncio.gather(*(one.wrote() for one in following))
             yield following
         finally:
             for one in following:
-                assert one.task is not None
-                one.task.cancel()
+                one.leave()
 
 
-async def assert_told_alike(system: System, following: Sequence[Sdk]) -> None:
+async def assert_told_alike(system: System, following: Sequence[SdkReader]) -> None:
     """Each has every event once, as a reader has them that comes afterwards."""
     for one in following:
         assert [event.sequence_number for event in one.events] == list(range(len(one.events)))
-        stream = await one.clients[-1].responses.retrieve(one.response_id, stream=True)
-        assert [event async for event in stream] == one.events
+        assert await replay_of(one.clients[-1], one.response_id) == one.events
         assert one.final == await one.clients[0].responses.retrieve(one.response_id)
         assert one.text == one.final.output_text
         [_, turn] = await system.turns(generation_of(one.response_id))
@@ -122,6 +65,30 @@ async def test_a_killed_worker_is_a_failure_with_the_text_that_was_shown(system:
                 assert len(one.text) < len(TEXT)
             else:
                 assert (one.final.status, one.text) == ("completed", TEXT)
+
+
+@pytest.mark.long
+async def test_a_worker_cut_off_from_its_database_alone_loses_nothing_that_it_showed(
+    postgres_system: System,
+) -> None:
+    """It goes on streaming over Redis until another process takes what it held for lost."""
+    system, count = postgres_system, 3000
+    async with answered(system, 8, readers=1, model=f"demo-words-{count}-pace-60") as following:
+        held = {one.name: await system.held_by(one) for one in system.workers}
+        worker = max(system.workers, key=lambda one: len(held[one.name]))
+        mine = [one for one in following if generation_of(one.response_id) in held[worker.name]]
+        assert mine
+        assert worker.database_link is not None
+        worker.database_link.black_hole()
+        shown = [len(one.text) for one in mine]
+        await asyncio.gather(*(one.finished() for one in mine))
+        assert worker.database_link.counts.held
+        assert worker.running
+        await assert_told_alike(system, mine)
+        for one, characters in zip(mine, shown, strict=True):
+            assert (one.final.status, one.final.error.message[:13]) == ("failed", "worker_lost: ")
+            assert characters < len(one.text)
+            assert words(count).startswith(one.text)
 
 
 async def test_a_worker_lost_with_all_of_redis_is_a_failure_too(system: System) -> None:

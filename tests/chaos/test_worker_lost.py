@@ -5,7 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+from arq.constants import in_progress_key_prefix
 
+from jobs.queue import job_of
 from tests.chaos.conftest import GRACE, HEARS_WITHIN, Start
 from tests.chaos.member import Member
 from tests.chaos.reader import Reader
@@ -30,9 +32,9 @@ def heard(reader: Reader) -> tuple[str, float]:
     return reader.resets[0].event.data["reason"], reader.resets[0].at
 
 
-async def ended_once(system: System, reader: Reader, *, attempt: int) -> None:
+async def ended_once(system: System, reader: Reader, *, attempt: int, within: float = 15.0) -> None:
     """It completed in this attempt, in one turn, and its reader has seen just that."""
-    await reader.finished(15)
+    await reader.finished(within)
     ended = await system.resource(reader.generation_id)
     assert (ended["state"], ended["attempt"]) == ("completed", attempt), reader.tale()
     assert reader.text == ended["output"]["text"]
@@ -136,6 +138,30 @@ async def after_the_commit(system: System) -> tuple[Reader, Member]:
 
 async def is_idle(system: System) -> bool:
     return await system.upstreams() == 0
+
+
+@pytest.mark.long
+async def test_a_worker_that_dies_between_pick_and_claim_keeps_its_job_from_nobody(
+    start_system: Start,
+) -> None:
+    lease = 10.0
+    system = await start_system(postgres=True, relays=1, lease=lease)
+    worker, other = system.workers
+    other.kill()
+    assert worker.database_link is not None
+    # The claim is asked for and never arrives; for a lease it may pick all the same.
+    worker.database_link.black_hole(Direction.UP)
+    reader = await system.asked("demo-words-5")
+    mark = in_progress_key_prefix + job_of(reader.generation_id, 0)
+    await eventually(lambda: bool(system.redis.command("EXISTS", mark)), within=lease)
+    killed_at = time.monotonic()
+    worker.kill()
+    worker.database_link.heal()
+    assert (await system.resource(reader.generation_id))["state"] == "queued"
+    await other.start()
+    await ended_once(system, reader, attempt=1, within=lease + 10)
+    assert time.monotonic() - killed_at < lease + 5
+    assert (await system.model_stats())["requests"] == 1
 
 
 @pytest.mark.parametrize(
