@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 
 from jobs.database import Database
+from jobs.database_engines import PING_SECONDS
 from jobs.errors import Unavailable
 from jobs.outage import Outage
 from jobs.runner import Runner
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 BEATS_A_LEASE = 4
 LONGEST_BEAT_SECONDS = 1.0
 """A cancellation whose hint was lost is seen within a beat."""
+SHORTEST_WAIT_SECONDS = PING_SECONDS + 0.5
+"""A beat is waited for so long at least: in this time it finds all idle connections to be dead."""
 
 
 class Beat:
@@ -38,6 +41,7 @@ class Beat:
         self._worker_id = worker_id
         self._lease = settings.relay_lease_seconds
         self._pause = min(settings.relay_lease_seconds / BEATS_A_LEASE, LONGEST_BEAT_SECONDS)
+        self._wait = max(settings.relay_lease_seconds / BEATS_A_LEASE, SHORTEST_WAIT_SECONDS)
         self._list_every = settings.relay_lease_seconds / BEATS_A_LEASE
         self._list_at = 0.0
         self._now = asyncio.Event()
@@ -70,7 +74,10 @@ class Beat:
         running = self._runner.running
         asked_at = time.monotonic()
         known = Tally(len(running), sum(running.values())) if asked_at < self._list_at else None
-        told = await beat(self._database, self._worker_id, len(running), known=known)
+        # A dead connection must not take all of the lease: the next beat has another one.
+        told = await beat(
+            self._database, self._worker_id, len(running), known=known, within=self._wait
+        )
         self._runner.leased(asked_at + self._lease)
         for generation_id in told.cancel:
             self._runner.cancel(generation_id)

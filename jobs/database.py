@@ -51,6 +51,8 @@ __all__ = [
 T = TypeVar("T")
 
 TRIES = 3
+ANSWER_SECONDS = 5.0
+"""What a read of PostgreSQL may take in all, a dead link and the one in its place included."""
 
 _ALONE = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
 
@@ -117,8 +119,8 @@ class Database:
     ) -> Sequence[Row[Any]]:
         """The rows of one reading statement, which is a snapshot by itself.
 
-        Raises Unavailable. A cancelled caller waits for the rows first: to break off would cost
-        the connection.
+        Raises Unavailable, within ANSWER_SECONDS. A cancelled caller waits for the rows first: to
+        break off would cost the connection.
         """
         return await _to_its_end(self._rows(statement, parameters))
 
@@ -126,12 +128,13 @@ class Database:
         self, statement: Executable, parameters: Mapping[str, Any] | None
     ) -> Sequence[Row[Any]]:
         try:
-            try:
+            async with asyncio.timeout_at(self._until(ANSWER_SECONDS)):
+                try:
+                    return await _alone(self._read_alone, statement, parameters)
+                except DRIVER_ERRORS as error:
+                    if not was_cut(error):
+                        raise
                 return await _alone(self._read_alone, statement, parameters)
-            except DRIVER_ERRORS as error:
-                if not was_cut(error):
-                    raise
-            return await _alone(self._read_alone, statement, parameters)
         except DRIVER_ERRORS as error:
             raise meaning_of(error) from error
 
@@ -157,30 +160,43 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection that shows one snapshot to all its statements, and writes nothing.
 
-        Raises Unavailable. Do nothing in it but reading: it holds a connection.
+        Raises Unavailable, and breaks the block off with it after ANSWER_SECONDS. Do nothing in it
+        but reading: it holds a connection.
         """
-        connection = self._reader.connect()
+        connection, until = self._reader.connect(), self._until(ANSWER_SECONDS)
         try:
-            try:
-                yield await _to_its_end(connection.start(is_ctxmanager=True))
-            finally:
-                if connection.sync_connection is not None:
-                    await connection.__aexit__(None, None, None)
+            async with asyncio.timeout_at(until):
+                try:
+                    yield await _to_its_end(_started(connection, until))
+                finally:
+                    if connection.sync_connection is not None:
+                        await connection.__aexit__(None, None, None)
         except DRIVER_ERRORS as error:
             raise meaning_of(error) from error
 
-    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    def _until(self, seconds: float | None) -> float | None:
+        """When to break off what begins now. SQLite's own limits hold; its thread can't be left."""
+        if seconds is None or self.dialect == "sqlite":
+            return None
+        return asyncio.get_running_loop().time() + seconds
+
+    async def write(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, within: float | None = None
+    ) -> T:
         """Runs this work in one transaction and commits it; an error in it stores nothing.
 
         A cancelled caller waits for the end of the transaction before its cancellation goes on.
         The work runs anew when another transaction stood in its way, so it must only write to
-        the connection. Raises Unavailable (nothing was stored) and CommitUnknown.
+        the connection. Raises Unavailable (nothing was stored) and CommitUnknown. On PostgreSQL it
+        does so within that many seconds, where they are given.
         """
-        return await _to_its_end(self._transaction(work, at_once=False))
+        return await _to_its_end(self._transaction(work, at_once=False, within=within))
 
-    async def write_at_once(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def write_at_once(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, within: float | None = None
+    ) -> T:
         """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop."""
-        return await _to_its_end(self._transaction(work, at_once=True))
+        return await _to_its_end(self._transaction(work, at_once=True, within=within))
 
     async def write_one(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
@@ -204,11 +220,16 @@ class Database:
             raise meaning from error
 
     async def _transaction(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, at_once: bool
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        at_once: bool,
+        within: float | None,
     ) -> T:
+        until = self._until(within)
         for attempt in range(1, TRIES + 1):
             try:
-                return await self._attempt(work, at_once)
+                return await self._attempt(work, at_once, until)
             except DRIVER_ERRORS as error:
                 # A pooled connection may have been cut while it was idle: once with a fresh one.
                 again = has_collided(error) or (attempt == 1 and was_cut(error))
@@ -216,7 +237,12 @@ class Database:
                     raise meaning_of(error) from error
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]], at_once: bool) -> T:
+    async def _attempt(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        at_once: bool,
+        until: float | None,
+    ) -> T:
         committing = False
 
         def committed_now() -> None:
@@ -229,7 +255,7 @@ class Database:
                     self._writer,
                     lambda thread: thread.transact(BEGIN_TO_WRITE, work, committed_now),
                 )
-            async with self._writer.connect() as connection:
+            async with asyncio.timeout_at(until), self._writer.connect() as connection:
                 try:
                     transaction = await connection.begin()
                     result = await work(connection)
@@ -255,6 +281,11 @@ async def _alone(
     async with engine.connect() as connection:
         result = await connection.execute(statement, parameters)
         return result.all() if result.returns_rows else ()
+
+
+async def _started(connection: AsyncConnection, until: float | None) -> AsyncConnection:
+    async with asyncio.timeout_at(until):
+        return await connection.start(is_ctxmanager=True)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

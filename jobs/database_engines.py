@@ -125,11 +125,17 @@ def postgresql_engine(url: URL) -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "checkin", _note_use)
     event.listen(engine.sync_engine, "checkout", _try_when_idle)
+    event.listen(engine.sync_engine, "invalidate", _abandon)
     return engine
 
 
 def _note_use(_: Any, record: ConnectionPoolEntry) -> None:
     record.info["used_at"] = time.monotonic()
+
+
+def _abandon(dbapi_connection: Any, _: ConnectionPoolEntry, __: BaseException | None) -> None:
+    # SQLAlchemy takes leave of the server first, and waits 2 s for one that is gone to answer.
+    dbapi_connection.driver_connection.terminate()
 
 
 def _try_when_idle(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:

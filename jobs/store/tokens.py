@@ -20,6 +20,7 @@ PREFIX_CHARACTERS = 12
 _RANDOM_BYTES = 32
 _USE_NOTED_EVERY_MS = 60_000
 _MOST_CHARACTERS = 200
+NOTE_SECONDS = 1.0
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +149,7 @@ async def authenticate(db: Database, token: str) -> TokenRow | None:
 
         # When it was last used is for people to look at; a busy database must not lock them out.
         with suppress(Unavailable):
-            await db.write(note)
+            await db.write(note, within=NOTE_SECONDS)
     return _token_row(rows[0])
 
 

@@ -106,12 +106,20 @@ async def register_worker(db: Database, worker_id: str, capacity: int) -> None:
     await db.write(register)
 
 
-async def beat(db: Database, worker_id: str, running: int, *, known: Tally | None = None) -> Beat:
+async def beat(
+    db: Database,
+    worker_id: str,
+    running: int,
+    *,
+    known: Tally | None = None,
+    within: float | None = None,
+) -> Beat:
     """Renews the lease on all that this worker holds, in three statements whatever it holds.
 
     Where that is what is `known` and nobody cancelled any of it, nothing is listed, in two.
 
-    A worker that was forgotten is made known again, with the capacity that it runs at.
+    A worker that was forgotten is made known again, with the capacity that it runs at. Raises
+    Unavailable, on PostgreSQL within that many seconds.
     """
     row = {"worker": worker_id, "busy": running, "size": running}
 
@@ -128,7 +136,7 @@ async def beat(db: Database, worker_id: str, running: int, *, known: Tally | Non
             held={one.id: one.attempt for one in held},
         )
 
-    return await db.write_at_once(renew)
+    return await db.write_at_once(renew, within=within)
 
 
 async def check_beats_can_be_stored(db: Database) -> None:

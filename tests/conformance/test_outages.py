@@ -9,18 +9,18 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs import database_engines
+from jobs import database, database_engines
 from jobs.database import CommitUnknown, Database, migrate
 from jobs.database_errors import NotTaken
 from jobs.errors import OutcomeUnknown, Unavailable
 from jobs.generation import Kind, State
 from jobs.ids import new_id
 from jobs.store import commits, intake
-from jobs.store.claims import hand_over
+from jobs.store.claims import beat, hand_over
 from jobs.store.reads import read_generation, read_stream_row
 from jobs.store.tokens import authenticate, create_token
 from tests.conformance.acts import LEASE, Acts, change, outcome
-from tests.services import DelayingProxy, Direction, PostgresServer
+from tests.services import DelayingProxy, Direction, PostgresServer, eventually
 
 COMMIT = b"COMMIT;"
 
@@ -262,6 +262,91 @@ async def test_a_dead_link_is_unavailable_in_bounded_time(
         assert time.monotonic() - before < 5
         proxy.heal()
         await far.db.fetch(text("SELECT 1"))
+
+
+async def test_a_read_over_a_dead_connection_is_unavailable_within_its_own_bound(
+    postgres_url: str, proxy: DelayingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever adds up in it: the statement's own limit is far away."""
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.4)
+
+    async def one(connection: AsyncConnection) -> object:
+        return (await connection.execute(text("SELECT 1"))).scalar_one()
+
+    async def in_block() -> object:
+        async with db.read() as connection:
+            return await one(connection)
+
+    async with Database.open(proxy.url(postgres_url)) as db:
+        reads: tuple[Callable[[], Awaitable[object]], ...] = (
+            lambda: db.fetch(text("SELECT 1")),
+            lambda: db.read_at_once(one),
+            in_block,
+        )
+        for read in reads:
+            await read()
+            proxy.forget_open()
+            before = time.monotonic()
+            with pytest.raises(Unavailable):
+                await read()
+            assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 8
+            # What was given up is not given out again.
+            await read()
+
+
+async def test_a_read_that_gets_no_connection_is_unavailable_within_its_own_bound(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.4)
+    free, held = asyncio.Event(), 0
+
+    async def hold(connection: AsyncConnection) -> None:
+        nonlocal held
+        await connection.execute(text("SELECT 1"))
+        held += 1
+        await free.wait()
+
+    async with Database.open(postgres_url) as db:
+        holding = [
+            asyncio.create_task(db.write(hold))
+            for _ in range(database_engines.POSTGRES_CONNECTIONS)
+        ]
+        try:
+            await eventually(lambda: held == database_engines.POSTGRES_CONNECTIONS)
+            before = time.monotonic()
+            with pytest.raises(Unavailable):
+                await db.fetch(text("SELECT 1"))
+            assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 2
+        finally:
+            free.set()
+            await asyncio.gather(*holding)
+        await db.fetch(text("SELECT 1"))
+
+
+async def test_a_beat_over_a_dead_connection_is_given_up_in_time_and_the_next_one_arrives(
+    postgres_url: str, direct: Acts, proxy: DelayingProxy
+) -> None:
+    async with Database.open(proxy.url(postgres_url)) as db:
+        await beat(db, "wrk_1", 0, within=0.4)
+        proxy.forget_open()
+        before = time.monotonic()
+        with pytest.raises(Unavailable):
+            await beat(db, "wrk_1", 0, within=0.4)
+        assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 8
+        await beat(db, "wrk_1", 7, within=5)
+    [row] = await direct.db.fetch(text("SELECT running FROM workers"))
+    assert row.running == 7
+
+
+async def test_a_commit_that_is_given_up_is_unknown_and_not_taken_for_nothing(
+    far: Acts, direct: Acts, proxy: DelayingProxy
+) -> None:
+    async def add(connection: AsyncConnection) -> None:
+        await connection.execute(text("UPDATE workers SET running = 9"))
+        proxy.black_hole(Direction.DOWN)
+
+    with pytest.raises(CommitUnknown):
+        await far.db.write(add, within=0.3)
 
 
 async def test_an_idle_connection_that_is_dead_costs_less_than_a_statement_may_take(

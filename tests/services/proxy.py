@@ -31,6 +31,7 @@ class DelayingProxy:
         self.counts = Counts()
         self.traps: list[Trap] = []
         self._open_gates = {direction: asyncio.Event() for direction in Direction}
+        self._forgotten_gates: list[asyncio.Event] = []
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
@@ -78,10 +79,19 @@ class DelayingProxy:
         for direction in directions or tuple(Direction):
             self._open_gates[direction].clear()
 
+    def forget_open(self) -> None:
+        """Let nothing pass on the connections that are open now; new ones work, as behind a router
+        that has lost its table. `heal` ends it."""
+        for direction, gate in self._open_gates.items():
+            gate.clear()
+            self._forgotten_gates.append(gate)
+            self._open_gates[direction] = asyncio.Event()
+            self._open_gates[direction].set()
+
     def heal(self) -> None:
         """End a black hole; also accept again after `refuse`."""
         self.refusing = False
-        for gate in self._open_gates.values():
+        for gate in (*self._open_gates.values(), *self._forgotten_gates):
             gate.set()
 
     def refuse(self) -> None:
