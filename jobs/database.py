@@ -87,6 +87,8 @@ class Database:
             # Without a BEGIN: a single statement is a transaction, or a snapshot, by itself.
             self._write_alone = writer.execution_options(**_ALONE)
             self._read_alone = reader.execution_options(**_ALONE)
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._given_up = False
 
     @classmethod
     @asynccontextmanager
@@ -114,6 +116,15 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self._writer.dialect.name
 
+    def give_up(self) -> None:
+        """Breaks off what is under way, and lets nothing begin any more: the process is to end.
+
+        Whoever waits gets CommitUnknown, and who comes later.
+        """
+        self._given_up = True
+        for task in tuple(self._under_way):
+            task.cancel()
+
     async def fetch(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
     ) -> Sequence[Row[Any]]:
@@ -122,7 +133,7 @@ class Database:
         Raises Unavailable, within ANSWER_SECONDS. A cancelled caller waits for the rows first: to
         break off would cost the connection.
         """
-        return await _to_its_end(self._rows(statement, parameters))
+        return await self._to_its_end(self._rows(statement, parameters))
 
     async def _rows(
         self, statement: Executable, parameters: Mapping[str, Any] | None
@@ -143,7 +154,7 @@ class Database:
 
         Raises Unavailable. It costs SQLite one hop, where `read` costs one a statement.
         """
-        return await _to_its_end(self._snapshot(work))
+        return await self._to_its_end(self._snapshot(work))
 
     async def _snapshot(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         if self.dialect == "sqlite":
@@ -167,7 +178,7 @@ class Database:
         try:
             async with asyncio.timeout_at(until):
                 try:
-                    yield await _to_its_end(_started(connection, until))
+                    yield await self._to_its_end(_started(connection, until))
                 finally:
                     if connection.sync_connection is not None:
                         await connection.__aexit__(None, None, None)
@@ -190,13 +201,13 @@ class Database:
         the connection. Raises Unavailable (nothing was stored) and CommitUnknown. On PostgreSQL it
         does so within that many seconds, where they are given.
         """
-        return await _to_its_end(self._transaction(work, at_once=False, within=within))
+        return await self._to_its_end(self._transaction(work, at_once=False, within=within))
 
     async def write_at_once(
         self, work: Callable[[AsyncConnection], Awaitable[T]], *, within: float | None = None
     ) -> T:
         """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop."""
-        return await _to_its_end(self._transaction(work, at_once=True, within=within))
+        return await self._to_its_end(self._transaction(work, at_once=True, within=within))
 
     async def write_one(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
@@ -206,7 +217,7 @@ class Database:
         A third of the round trips of `write`, and nothing tells a failed statement from a lost
         answer: raises CommitUnknown for both.
         """
-        return await _to_its_end(self._statement(statement, parameters))
+        return await self._to_its_end(self._statement(statement, parameters))
 
     async def _statement(
         self, statement: Executable, parameters: Mapping[str, Any] | None
@@ -272,6 +283,28 @@ class Database:
                 raise CommitUnknown from error
             raise
 
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs this in a task of its own; a cancelled caller waits for its end first."""
+        if self._given_up:
+            work.close()
+            raise CommitUnknown
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._given_up and task.cancelled():
+                raise CommitUnknown from None
+            # Shielded: a scope of anyio would cancel this anew in every turn of the loop.
+            with anyio.CancelScope(shield=True):
+                while not task.done():
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()
+            raise
+
 
 async def _alone(
     engine: AsyncEngine, statement: Executable, parameters: Mapping[str, Any] | None
@@ -286,22 +319,6 @@ async def _alone(
 async def _started(connection: AsyncConnection, until: float | None) -> AsyncConnection:
     async with asyncio.timeout_at(until):
         return await connection.start(is_ctxmanager=True)
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Runs this in a task of its own; a cancelled caller waits for its end first."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        # Shielded: a scope of anyio would cancel this anew in every turn of the loop.
-        with anyio.CancelScope(shield=True):
-            while not task.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
-        raise
 
 
 def _nothing() -> None:

@@ -182,6 +182,8 @@ class Runner:
     async def stop(self, grace_seconds: float, hurry: asyncio.Event | None = None) -> None:
         """Starts nothing more, lets running ones finish within the grace, hands over the rest.
 
+        AFTER_GRACE_SECONDS later the database is given up, for whoever uses it.
+
         Once `hurry` is set, the grace is over.
         """
         self._stopping = True
@@ -190,6 +192,9 @@ class Runner:
             await _ended_or_hurried(tasks, grace_seconds, hurry or asyncio.Event())
         for one in self._running.values():
             one.stop.request("handed_over")
+        # Whatever the database keeps waiting then, this process is to be gone.
+        loop = asyncio.get_running_loop()
+        loop.call_later(AFTER_GRACE_SECONDS, self._workshop.ending.database.give_up)
         try:
             async with asyncio.timeout(AFTER_GRACE_SECONDS):
                 # A claim under way is not forgotten: what it brings is handed over at once.

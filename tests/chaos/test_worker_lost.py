@@ -8,10 +8,13 @@ import pytest
 from arq.constants import in_progress_key_prefix
 
 from jobs.queue import job_of
+from jobs.runner import AFTER_GRACE_SECONDS
+from jobs.worker import DRAIN_SECONDS
 from tests.chaos.conftest import GRACE, HEARS_WITHIN, Start
 from tests.chaos.member import Member
 from tests.chaos.reader import Reader
 from tests.chaos.system import System
+from tests.chaos.waves import wave, words
 from tests.services import Direction, eventually
 
 SILENT = "demo-fast-tokens-9-silent-after-3"
@@ -205,6 +208,34 @@ async def test_what_does_not_end_within_the_grace_is_handed_over_at_once(system:
     # A hand-over costs none of the attempts that may be lost.
     rows = await system.rows("SELECT id, lost_attempts FROM generations")
     assert {lost for one, lost in rows if one in held} == {0}
+
+
+@pytest.mark.long
+async def test_a_worker_that_reaches_nothing_is_gone_in_time_when_it_is_stopped(
+    postgres_system: System,
+) -> None:
+    """Half of its generations end within the grace, and none of them can be told or stored."""
+    system = postgres_system
+    worker, other = system.workers
+    other.kill()
+    quick = await wave(system, 20, "demo-words-50-pace-30")
+    slow = await wave(system, 20, "demo-words-200-pace-30")
+    assert len(await system.held_by(worker)) == 40
+    links = [one for one in (worker.redis_link, worker.database_link) if one]
+    for link in links:
+        link.black_hole()
+    asked_at = worker.ask_to_stop()
+    await worker.stopped(within=60)
+    assert time.monotonic() - asked_at < GRACE + AFTER_GRACE_SECONDS + DRAIN_SECONDS + 1
+    assert all(link.counts.held for link in links)
+    for link in links:
+        link.heal()
+    await asyncio.gather(worker.start(), other.start())
+    for reader in (*quick, *slow):
+        await reader.finished(within=25)
+        ended = await system.resource(reader.generation_id)
+        assert ended["state"] == "completed"
+        assert reader.text == ended["output"]["text"] == words(200 if reader in slow else 50)
 
 
 async def test_a_zombie_neither_appends_nor_commits_nor_announces(system: System) -> None:

@@ -349,6 +349,24 @@ async def test_a_commit_that_is_given_up_is_unknown_and_not_taken_for_nothing(
         await far.db.write(add, within=0.3)
 
 
+async def test_what_is_under_way_when_the_database_is_given_up_is_unknown_at_once(
+    postgres_url: str, proxy: DelayingProxy
+) -> None:
+    async with Database.open(proxy.url(postgres_url)) as db:
+        await db.fetch(text("SELECT 1"))
+        proxy.black_hole()
+        reading = asyncio.create_task(db.fetch(text("SELECT 1")))
+        writing = asyncio.create_task(db.write_one(text("UPDATE workers SET running = 1")))
+        await eventually(lambda: proxy.counts.held >= 1)
+        before = time.monotonic()
+        db.give_up()
+        for one in (reading, writing, asyncio.create_task(db.fetch(text("SELECT 1")))):
+            with pytest.raises(CommitUnknown):
+                await one
+        assert time.monotonic() - before < 1
+        proxy.heal()
+
+
 async def test_an_idle_connection_that_is_dead_costs_less_than_a_statement_may_take(
     postgres_url: str, proxy: DelayingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
