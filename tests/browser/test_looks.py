@@ -13,6 +13,17 @@ FRAMES = """new Promise((done) => {
   const next = () => (left-- > 0 ? requestAnimationFrame(next) : done());
   next();
 })"""
+STILL = """new Promise((done) => {
+  const scroller = document.querySelector(".scroller");
+  let frames = 0;
+  let top = scroller.scrollTop;
+  requestAnimationFrame(function look() {
+    frames = scroller.scrollTop === top ? frames + 1 : 0;
+    top = scroller.scrollTop;
+    frames < 10 ? requestAnimationFrame(look) : done(top);
+  });
+})"""
+"""Where the conversation stands, once it moves no more."""
 
 
 async def test_markup_of_a_model_is_shown_as_text(visit: Visit) -> None:
@@ -160,3 +171,27 @@ async def test_the_end_of_a_conversation_stays_in_sight_when_its_timeline_opens(
     await visit.page.locator(".scroller").hover()
     await visit.page.mouse.wheel(0, -400)
     await expect(visit.page.get_by_label("Go to the newest words")).to_be_visible()
+
+
+async def test_who_scrolls_up_a_little_while_words_come_is_left_there(visit: Visit) -> None:
+    await visit.page.set_viewport_size({"width": 1280, "height": 420})
+    await visit.open("#/chat", model="demo-words-600-pace-8")
+    await visit.say("Count")
+    await visit.page.wait_for_function("""() => {
+      const { scrollHeight, clientHeight } = document.querySelector(".scroller");
+      return scrollHeight > clientHeight + 60;
+    }""")
+    await visit.page.locator(".scroller").hover()
+    await visit.page.mouse.wheel(0, -40)
+    to_end = visit.page.get_by_label("Go to the newest words")
+    await expect(to_end).to_be_visible()
+    shown = len(await visit.answer.inner_text())
+    at = await visit.page.evaluate(STILL)
+    await visit.page.wait_for_function(
+        "shown => document.querySelector('.is-live').innerText.length > shown + 100", arg=shown
+    )
+    assert await visit.page.evaluate(STILL) == at
+    await to_end.click()
+    await expect(to_end).to_be_hidden()
+    await visit.test_id("stop").click()
+    await visit.quiet()

@@ -47,14 +47,19 @@ async def far(
     direct: Acts,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Acts]:
-    """The same database through the link, with short time limits."""
-    monkeypatch.setattr(database_engines, "STATEMENT_SECONDS", 0.5)
-    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 0.5)
+    """The same database through the link, asked again after short pauses."""
     monkeypatch.setattr(commits, "_PAUSES_SECONDS", (0.01, 0.05))
     monkeypatch.setattr(intake, "_PAUSES_SECONDS", (0.01, 0.05))
     async with Database.open(proxy.url(postgres_url)) as db:
         await db.fetch(text("SELECT 1"))
         yield Acts(db)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short time limits of what is opened after this, for who waits them out."""
+    monkeypatch.setattr(database_engines, "STATEMENT_SECONDS", 0.5)
+    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 1.0)
 
 
 async def stored(acts: Acts) -> list[str]:
@@ -246,7 +251,7 @@ async def test_connections_cut_while_idle_are_not_noticed(
 
 
 async def test_a_dead_link_is_unavailable_in_bounded_time(
-    far: Acts, direct: Acts, proxy: DelayingProxy
+    impatient: None, far: Acts, direct: Acts, proxy: DelayingProxy
 ) -> None:
     one = (await direct.accept()).generation.id
     attempts: tuple[Callable[[], Awaitable[object]], ...] = (
@@ -372,14 +377,14 @@ async def test_an_idle_connection_that_is_dead_costs_less_than_a_statement_may_t
 ) -> None:
     monkeypatch.setattr(database_engines, "IDLE_SECONDS", 0)
     monkeypatch.setattr(database_engines, "PING_SECONDS", 0.3)
-    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 1.0)
     async with Database.open(proxy.url(postgres_url)) as db:
         await db.fetch(text("SELECT 1"))
         proxy.black_hole()
         before = time.monotonic()
         with pytest.raises(Unavailable):
             await db.fetch(text("SELECT 1"))
-        assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 2
+        assert time.monotonic() - before < database.ANSWER_SECONDS / 2
         proxy.heal()
         await db.fetch(text("SELECT 1"))
 

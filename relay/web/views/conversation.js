@@ -7,6 +7,7 @@ import { show } from "../markdown.js";
 import { activity, reason } from "../transcript.js";
 
 const CLOSE_TO_END_PX = 80;
+const AT_END_PX = 2;
 
 /**
  * @param {object} hooks
@@ -37,8 +38,7 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
   let sticks = true;
   let top = 0;
 
-  const atEnd = () =>
-    scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < CLOSE_TO_END_PX;
+  const below = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
   function follow(force = false) {
     if (force) sticks = true;
     if (sticks) scroller.scrollTop = scroller.scrollHeight;
@@ -50,10 +50,19 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
       // Hidden behind another pane it has no place.
       if (scroller.clientHeight === 0) return;
       // Only a person scrolls up: what opens below takes its height in several steps.
-      if (atEnd()) sticks = true;
-      else if (scroller.scrollTop < top) sticks = false;
+      const isUp = scroller.scrollTop < top;
+      if (below() < (isUp ? AT_END_PX : CLOSE_TO_END_PX)) sticks = true;
+      else if (isUp) sticks = false;
       top = scroller.scrollTop;
       toEnd.hidden = sticks;
+    },
+    { passive: true },
+  );
+  scroller.addEventListener(
+    "wheel",
+    ({ deltaY }) => {
+      // The wheel turns before it scrolls: a word that comes between must not call it back.
+      if (deltaY < 0 && scroller.scrollTop > 0) sticks = false;
     },
     { passive: true },
   );
