@@ -42,6 +42,7 @@ from jobs.store.leftovers import (
     look_for_leftovers,
     promote_waiting,
 )
+from jobs.store.workers import try_a_beat
 from jobs.stream_log import Append, StreamLog
 from jobs.taking_over import take_over
 from jobs.tracing import NO_TRACES, Traces, here
@@ -54,6 +55,9 @@ LONGEST_PAUSE_SECONDS = 1.0
 UNHEARD_SHARE = 0.7
 """After so much of a lease without contact, live workers may look lost: they beat four times in
 one, and could not either."""
+SUSPECT_SHARE = 0.5
+"""Whoever is silent for so much of a lease may be about to look lost, or the database not to store
+what it takes: tried from then on, since it would pass once more after a lease without a beat."""
 ROWS_A_DUTY = 200
 LOST_A_ROUND = 2_000
 """All that a large worker may run: none of its generations waits for others to be claimed."""
@@ -134,6 +138,7 @@ class Rescuer:
             self._expire,
             self._promote,
             self._enqueue,
+            self._check_storing,
             self._rescue_lost,
             self._forget,
         )
@@ -181,7 +186,7 @@ class Rescuer:
         # Mostly there is nothing: one statement a round then, and not one a duty.
         self._left = await look_for_leftovers(
             self.database,
-            lease_seconds=self.settings.relay_lease_seconds,
+            lease_seconds=SUSPECT_SHARE * self.settings.relay_lease_seconds,
             older_than_seconds=self._unenqueued_after,
             endpoint=self.endpoint,
         )
@@ -232,6 +237,12 @@ class Rescuer:
                 return
             self._enqueued.add(generation_id)
             self.counts.enqueued += generation_id not in before
+
+    async def _check_storing(self) -> None:
+        # A full disk, or commits that hang, pass all that changes nothing, and no beat.
+        if self._left.lost:
+            lease = self.settings.relay_lease_seconds
+            await try_a_beat(self.database, self.rescuer_id, within=lease)
 
     async def _rescue_lost(self) -> None:
         lease = self.settings.relay_lease_seconds

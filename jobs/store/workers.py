@@ -1,6 +1,7 @@
 """The workers' sign of life, and what the database says each of them holds (protocol §6)."""
 
-from typing import NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -140,9 +141,31 @@ async def beat(
 
 
 async def check_beats_can_be_stored(db: Database) -> None:
-    """Raises Unavailable while no worker could beat: away, read-only, or its rights were taken."""
+    """Raises Unavailable while no worker could beat: away, read-only, or its rights were taken.
+
+    It stores nothing and costs no sync, so that it passes on a full disk: see `try_a_beat`.
+    """
+    await _stored(db.write_one(_BEAT_OF_NOBODY))
+
+
+async def try_a_beat(db: Database, prober_id: str, *, within: float) -> None:
+    """Raises Unavailable while what a worker writes is not stored, within so many seconds or not.
+
+    Nothing is left of it and nobody sees it, whoever else tries at the same time under an id of
+    their own.
+    """
+    row = {"worker": prober_id, "size": 0, "busy": 0}
+
+    async def come_and_go(connection: AsyncConnection) -> None:
+        await connection.execute(_REGISTER, row)
+        await connection.execute(_DEREGISTER, row)
+
+    await _stored(db.write_at_once(come_and_go, within=within))
+
+
+async def _stored(writing: Coroutine[Any, Any, object]) -> None:
     try:
-        await db.write_one(_BEAT_OF_NOBODY)
+        await writing
     except DRIVER_ERRORS as error:
         if is_of_the_value(error):
             raise

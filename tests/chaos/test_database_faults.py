@@ -1,6 +1,7 @@
 """The database is cut off, restarted or away: outcomes are read, not guessed, and none is lost."""
 
 import asyncio
+import resource
 import time
 from collections.abc import Awaitable
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from tests.chaos.waves import assert_whole, wave, words
 from tests.services import Direction, eventually
 
 IN_JOURNAL = "the database does not take a finished generation; it is kept in the journal"
+OFFERED = "nobody runs it: offered again"
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
@@ -224,6 +226,53 @@ async def test_a_database_that_is_read_only_beyond_the_lease_makes_nobody_lost(
     assert len(await system.in_flight()) == 4
     for reader in readers:
         await assert_whole(system, reader, words(250), within=30)
+
+
+@pytest.mark.long
+async def test_a_database_whose_commits_hang_beyond_the_lease_makes_nobody_lost(
+    start_system: Start,
+) -> None:
+    """As when its synchronous standby is gone: what changes nothing is answered, no beat is."""
+    system = await start_system(postgres=True, relays=1, workers=2, lease=3.0)
+    postgres = system.postgres
+    assert postgres is not None
+    here = "dbname=postgres options=-csynchronous_commit=local"
+    readers = await wave(system, 4, "demo-words-400-pace-20")
+    postgres.sql("ALTER SYSTEM SET synchronous_standby_names = 'ghost'")
+    postgres.sql("SELECT pg_reload_conf()")
+    try:
+        for one in system.workers:
+            await eventually(lambda one=one: "no heartbeat: waiting" in one.output, within=20.0)
+        await asyncio.sleep(2 * system.lease)
+    finally:
+        postgres.sql("ALTER SYSTEM RESET synchronous_standby_names", here)
+        postgres.sql("SELECT pg_reload_conf()", here)
+    assert len(await system.in_flight()) == 4
+    for reader in readers:
+        await assert_whole(system, reader, words(400), within=40)
+    assert not any(OFFERED in one.output for one in (*system.relays, *system.workers))
+
+
+@pytest.mark.long
+async def test_a_full_disk_under_sqlite_beyond_the_lease_makes_nobody_lost(
+    start_system: Start,
+) -> None:
+    """No process may make any file grow."""
+    system = await start_system(relays=1, workers=2)
+    members = (*system.relays, *system.workers)
+    readers = await wave(system, 4, "demo-words-300-pace-20")
+    for one in members:
+        resource.prlimit(one.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    await asyncio.sleep(0.5)
+    beats = await system.rows("SELECT id, heartbeat_at FROM workers ORDER BY id")
+    await asyncio.sleep(3 * system.lease)
+    assert beats == await system.rows("SELECT id, heartbeat_at FROM workers ORDER BY id")
+    for one in members:
+        resource.prlimit(one.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    assert len(await system.in_flight()) == 4
+    for reader in readers:
+        await assert_whole(system, reader, words(300), within=40)
+    assert not any(OFFERED in one.output for one in members)
 
 
 @pytest.mark.long
