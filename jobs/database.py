@@ -89,27 +89,35 @@ class Database:
             self._read_alone = reader.execution_options(**_ALONE)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._given_up = False
+        self._giving_up: asyncio.TimerHandle | None = None
 
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str) -> AsyncIterator[Self]:
         """The database at this address; connections are made when they are needed.
 
+        They are closed with the block, in bounded time also where the server does not answer.
         Raises InvalidSetting for an address that is neither SQLite in a file nor PostgreSQL.
         """
         parsed = database_url(url)
+        closing: Sequence[Callable[[], Awaitable[None]]]
         if parsed.get_backend_name() == "sqlite":
             writer, reader = sqlite_engines(parsed)
+            closing = (writer.dispose, reader.dispose)
         else:
-            writer = postgresql_engine(parsed)
+            writer, links = postgresql_engine(parsed)
+            closing = (links.close,)
             reader = writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
+        opened = cls(writer, reader)
         try:
-            yield cls(writer, reader)
+            yield opened
         finally:
-            await writer.dispose()
-            await reader.dispose()
+            if opened._giving_up is not None:
+                opened._giving_up.cancel()
+            for close in closing:
+                await close()
 
     @property
     def dialect(self) -> str:
@@ -124,6 +132,10 @@ class Database:
         self._given_up = True
         for task in tuple(self._under_way):
             task.cancel()
+
+    def give_up_in(self, seconds: float) -> None:
+        """Does so then, unless it is closed before: for the process, or the app, that opened it."""
+        self._giving_up = asyncio.get_running_loop().call_later(seconds, self.give_up)
 
     async def fetch(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None

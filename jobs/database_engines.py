@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs import sqlite_driver
+from jobs.postgres_links import PostgresLinks
 from jobs.postgres_words import checked_words, split_words
 from jobs.settings import InvalidSetting
 
@@ -111,8 +112,11 @@ def _begin_sqlite(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
 
-def postgresql_engine(url: URL) -> AsyncEngine:
-    """One engine for all; a connection that has lain idle is tried before it is used."""
+def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks]:
+    """One engine for all, and what closes it.
+
+    A connection that has lain idle is tried before it is used.
+    """
     address, words = split_words(url)
     engine = create_async_engine(
         address,
@@ -126,7 +130,7 @@ def postgresql_engine(url: URL) -> AsyncEngine:
     event.listen(engine.sync_engine, "checkin", _note_use)
     event.listen(engine.sync_engine, "checkout", _try_when_idle)
     event.listen(engine.sync_engine, "invalidate", _abandon)
-    return engine
+    return engine, PostgresLinks(engine)
 
 
 def _note_use(_: Any, record: ConnectionPoolEntry) -> None:

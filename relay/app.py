@@ -80,6 +80,9 @@ SDK_HEADERS = (
 )
 """What the openai SDK sends of its own accord, from a page of an allowed origin too."""
 
+GIVE_UP_SECONDS = 1.0
+"""How long the database may take to end what runs beside the requests, once those are over."""
+
 SHAPES: Mapping[str, Shape] = {"/ai/": plain_refusal, "/openai/": openai_error}
 """In which shape errors are answered below a prefix; elsewhere they are problems."""
 
@@ -114,6 +117,9 @@ def create_app(
                 opened = services
             app.state.services = opened
             await stack.enter_async_context(_revocations_watched(opened))
+            if services is None:
+                # What is left of its own accord would wait for a database that does not answer.
+                stack.callback(opened.db.give_up_in, GIVE_UP_SECONDS)
             yield
 
     app = _Relay(

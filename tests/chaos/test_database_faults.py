@@ -15,10 +15,13 @@ from jobs.journal import Journal
 from jobs.store.commits import Outcome
 from tests.chaos.conftest import Start
 from tests.chaos.faults import stop
+from tests.chaos.member import Member
 from tests.chaos.system import System
 from tests.chaos.waves import assert_whole, wave, words
 from tests.services import Direction, eventually
 
+RELAY_IS_GONE, WORKER_IS_GONE = 5.0, 8.0
+"""Seconds from SIGTERM on, where nothing is under way: docs/operations.md promises them."""
 IN_JOURNAL = "the database does not take a finished generation; it is kept in the journal"
 OFFERED = "nobody runs it: offered again"
 
@@ -298,6 +301,36 @@ async def test_a_frozen_link_to_the_database_is_bounded(postgres_system: System)
         link.heal()
     for reader in readers:
         await assert_whole(system, reader, words(30), within=25)
+
+
+@pytest.mark.long
+async def test_over_a_dead_link_to_the_database_an_idle_process_is_gone_in_time(
+    postgres_system: System,
+) -> None:
+    """Stopped with several connections in its pool, none of which is ever closed by the server."""
+    system = postgres_system
+    members = [one for one in (*system.relays, *system.workers) if one.database_link]
+    links = [one.database_link for one in members if one.database_link]
+    asked = await asyncio.gather(*(system.ask("demo-words-5") for _ in range(16)))
+    await asyncio.gather(*(system.ended(one) for one in asked))
+    await asyncio.gather(*(system.resource(one) for one in asked))
+    assert sum(link.open_connections for link in links) > 3 * len(links)
+    for link in links:
+        link.black_hole()
+    took = await asyncio.gather(*(_gone_after(one) for one in members))
+    assert all(link.counts.held for link in links)
+    for one, seconds in zip(members, took, strict=True):
+        assert seconds < (RELAY_IS_GONE if one in system.relays else WORKER_IS_GONE), one.name
+        assert "Exception closing" not in one.output
+    for link in links:
+        link.heal()
+    await asyncio.gather(*(one.start() for one in members))
+    await assert_whole(system, await system.asked("demo-words-5"), words(5))
+
+
+async def _gone_after(member: Member) -> float:
+    asked_at = member.ask_to_stop()
+    return await member.stopped(within=60) - asked_at
 
 
 @pytest.mark.long
