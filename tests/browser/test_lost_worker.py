@@ -35,19 +35,24 @@ async def test_a_worker_killed_under_dev_is_silence_then_lost_then_the_committed
     visit: Visit,
 ) -> None:
     await visit.open("#/chat", "demo-tokens-200-50")
+    await visit.watch()
     await visit.say("Count")
     await expect(visit.answer).to_contain_text("t20 ")
-    os.kill(worker_of(visit.url).pid, signal.SIGKILL)
-    # Long before its lease is over nobody is told that it still writes.
-    await expect(visit.test_id("activity")).to_contain_text(re.compile(r"Nothing came for \d s"))
-    await expect(visit.test_id("line-state")).to_have_text("Silent")
-    await expect(visit.page.locator(".line-piece.is-silent")).to_have_count(1)
-    await expect(visit.test_id("announcer")).to_have_text("Writing begins.")
-    await visit.keep_screenshot("silent")
-    await expect(visit.test_id("activity")).to_contain_text("worker was lost", timeout=30_000)
-    await expect(visit.test_id("announcer")).to_contain_text("The worker was lost.")
-    await expect(visit.test_id("line-facts")).to_contain_text("attempt 2", timeout=30_000)
-    await visit.quiet()
+    async with visit.nothing_read_again():
+        os.kill(worker_of(visit.url).pid, signal.SIGKILL)
+        # Long before its lease is over nobody is told that it still writes.
+        await expect(visit.test_id("activity")).to_contain_text(
+            re.compile(r"Nothing came for \d s")
+        )
+        await expect(visit.test_id("line-state")).to_have_text("Silent")
+        await expect(visit.page.locator(".line-piece.is-silent")).to_have_count(1)
+        await expect(visit.test_id("announcer")).to_have_text("Writing begins.")
+        await visit.keep_screenshot("silent")
+        await expect(visit.test_id("activity")).to_contain_text("worker was lost", timeout=30_000)
+        await expect(visit.test_id("announcer")).to_contain_text("The worker was lost.")
+        await expect(visit.test_id("line-facts")).to_contain_text("attempt 2", timeout=30_000)
+        await visit.quiet()
+        await visit.assert_streamed(await assert_committed(visit, 200))
     await assert_committed(visit, 200)
     assert (await visit.generation())["attempt"] == 2
     # All of the time since the last word was without a worker, and none of it is called writing.

@@ -4,17 +4,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
-from pathlib import Path
 
-import httpx
 import pytest
 from playwright.async_api import Browser, Route, expect
 from sqlalchemy import text
 
-from jobs.database import Database
-from jobs.store.tokens import create_token
 from tests.browser.accessible import assert_accessible
-from tests.browser.stage import blank_page, open_stage
 from tests.browser.visit import Visit
 from tests.chaos.system import Refused, System, open_system
 from tests.services import RedisServer
@@ -45,31 +40,36 @@ async def there(chromium: Browser, system: System) -> AsyncIterator[Visit]:
     assert visit.troubles == []
 
 
-async def assert_committed(visit: Visit, count: int) -> None:
-    """What the page shows is the committed turn, and that holds every token once."""
+async def assert_committed(visit: Visit, count: int) -> str:
+    """What the page shows is the committed turn, and that holds every token once; its text."""
     stored = await visit.committed_answer()
-    assert stored["text"].split() == [f"t{number}" for number in range(1, count + 1)]
+    text: str = stored["text"]
+    assert text.split() == [f"t{number}" for number in range(1, count + 1)]
     assert stored["partial"] is False
-    assert await visit.shown_answer() == stored["text"].rstrip()
+    assert await visit.shown_answer() == text.rstrip()
+    return text
 
 
 async def test_a_worker_killed_in_mid_stream_is_told_of_and_loses_no_word(
     there: Visit, system: System
 ) -> None:
     await there.open("#/chat", "demo-tokens-60-30")
+    await there.watch()
     await there.say("Count")
     await expect(there.answer).to_contain_text("t20 ")
-    [worker] = system.workers
-    worker.kill()
-    await expect(there.test_id("activity")).to_contain_text("worker was lost")
-    await expect(there.test_id("line-state")).to_have_text("Worker lost")
-    await expect(there.test_id("announcer")).to_contain_text("The worker was lost")
-    await there.keep_screenshot("worker-lost")
-    await assert_accessible(there)
-    worker.launch()
-    await worker.ready()
-    await expect(there.test_id("line-facts")).to_contain_text("attempt 2")
-    await there.quiet()
+    async with there.nothing_read_again():
+        [worker] = system.workers
+        worker.kill()
+        await expect(there.test_id("activity")).to_contain_text("worker was lost")
+        await expect(there.test_id("line-state")).to_have_text("Worker lost")
+        await expect(there.test_id("announcer")).to_contain_text("The worker was lost")
+        await there.keep_screenshot("worker-lost")
+        await assert_accessible(there)
+        worker.launch()
+        await worker.ready()
+        await expect(there.test_id("line-facts")).to_contain_text("attempt 2")
+        await there.quiet()
+        await there.assert_streamed(await assert_committed(there, 60))
     await assert_committed(there, 60)
     await expect(there.test_id("line-facts")).to_contain_text("1 reset")
     await expect(there.page.locator(".line-piece.is-lost")).to_have_count(1)
@@ -294,23 +294,6 @@ async def test_a_failed_answer_and_a_stopped_one_are_told_apart(visit: Visit) ->
     assert await visit.shown_answer() == stored["text"].rstrip()
 
 
-async def test_two_open_tabs_are_in_step(visit: Visit) -> None:
-    await visit.open("#/chat", "demo-echo-fast")
-    await visit.say("First")
-    await visit.quiet()
-    other = Visit(await visit.page.context.new_page(), visit.url)
-    await other.page.goto(visit.page.url)
-    await expect(other.answer).to_have_text("First")
-    await visit.name_model("demo-tokens-100-50")
-    # The other tab was told nothing but by this one.
-    await visit.say("Count")
-    await expect(other.answer).to_contain_text("t10 ")
-    await asyncio.gather(visit.quiet(), other.quiet())
-    await assert_committed(visit, 100)
-    assert await other.shown_answer() == await visit.shown_answer()
-    assert other.troubles == []
-
-
 async def test_fifty_generations_are_listed_and_each_can_be_opened(visit: Visit) -> None:
     bodies = [{"kind": "chat", "input": f"Talk {n}", "model": "demo-echo-fast"} for n in range(50)]
     made = await asyncio.gather(*(visit.post("/v1/generations", body) for body in bodies))
@@ -374,46 +357,3 @@ async def test_no_pane_violates_what_axe_knows(visit: Visit, scheme: str, width:
         await visit.keep_screenshot(f"{pane}-{scheme}-{width}")
         await assert_accessible(visit)
         assert await visit.page.evaluate("document.documentElement.scrollWidth") == width
-
-
-FOLLOW_WITH_A_TICKET = """async ([root, id, url]) => {
-  const { follow } = await import(new URL("/web/relay.js", location.href).href);
-  let text = "";
-  const onEvent = ({ type, data }) => { if (type === "token") text += data.text; };
-  const final = await follow(id, { root, ticket: async () => url, onEvent }).done;
-  return [text, final.state];
-}"""
-
-
-async def test_a_page_of_an_allowed_origin_follows_with_a_ticket_alone(
-    chromium: Browser, redis_server: RedisServer, tmp_path: Path
-) -> None:
-    """And a page of any other origin is told nothing."""
-    database = f"sqlite+aiosqlite:///{tmp_path}/relay.db"
-    async with (
-        open_stage() as stage, open_stage() as stranger, Database.open(database) as db,
-        open_system(
-            redis_server, database, tmp_path,
-            auth="token", secret="s" * 32, allowed_origins=stage.url,
-        ) as system,
-    ):  # fmt: skip
-        secret, _ = await create_token(db, "me", "me", {"generate"}, None)
-        bearer = {"authorization": f"Bearer {secret}"}
-        root = f"{system.relays[0].url}/"
-        async with httpx.AsyncClient(base_url=root, headers=bearer) as client:
-            body = {"kind": "chat", "input": "Hello", "model": "demo-tokens-20-20"}
-            made = (await client.post("v1/generations", json=body)).raise_for_status().json()
-            answer = await client.post(f"v1/generations/{made['id']}/ticket")
-            url = answer.raise_for_status().json()["url"]
-        context = await chromium.new_context()
-        page = await blank_page(context, stage)
-        told, state = await page.evaluate(FOLLOW_WITH_A_TICKET, [root, made["id"], url])
-        assert state == "completed"
-        assert told.split() == [f"t{number}" for number in range(1, 21)]
-        other = await blank_page(context, stranger)
-        refused = await other.evaluate(
-            "url => fetch(url).then(() => 'read', (error) => error.name)",
-            f"{root.rstrip('/')}{url}",
-        )
-        assert refused == "TypeError"
-        await context.close()

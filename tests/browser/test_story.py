@@ -1,6 +1,5 @@
 """A persona's story on the page: made from a brief, watched, reloaded, refined, stopped, read."""
 
-import asyncio
 from itertools import pairwise
 
 from playwright.async_api import expect
@@ -228,19 +227,6 @@ async def test_a_deleted_persona_is_gone_from_the_page(visit: Visit) -> None:
     await expect(visit.test_id("composer")).to_be_hidden()
     await visit.page.goto(f"{visit.url}/#/chat")
     await expect(visit.test_id("composer")).to_be_visible()
-
-
-async def test_two_tabs_show_the_same_answer(visit: Visit) -> None:
-    await visit.open("#/chat", "demo-tokens-120-50")
-    await visit.say("Count for two")
-    await expect(visit.answer).to_contain_text("t10")
-    other = Visit(await visit.page.context.new_page(), visit.url)
-    await other.page.goto(visit.page.url)
-    await asyncio.gather(visit.quiet(), other.quiet())
-    stored = (await visit.committed_answer())["text"].rstrip()
-    assert await visit.shown_answer() == stored
-    assert await other.shown_answer() == stored
-    assert other.troubles == []
 
 
 async def test_a_persona_that_never_came_to_be_is_made_anew(visit: Visit) -> None:

@@ -1,12 +1,15 @@
 """A visitor of the page: what a person does with it, and what the API says of the same thing."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-from playwright.async_api import ConsoleMessage, Locator, Page, Request, expect
+from playwright.async_api import ConsoleMessage, Locator, Page, Request, Route, expect
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "browser"
 LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
@@ -20,9 +23,11 @@ class Visit:
         self.url = url
         self.troubles: list[str] = []
         self.streams: list[Request] = []
+        self.left: list[Request] = []
         page.on("pageerror", lambda error: self.troubles.append(f"script error: {error}"))
         page.on("console", self._hear)
         page.on("request", self._see)
+        page.on("requestfailed", self._see_left)
 
     def _hear(self, message: ConsoleMessage) -> None:
         if "Content Security Policy" in message.text:
@@ -33,6 +38,10 @@ class Visit:
             self.troubles.append(f"foreign request: {request.url}")
         if request.url.endswith("/events"):
             self.streams.append(request)
+
+    def _see_left(self, request: Request) -> None:
+        if request.url.endswith("/events"):
+            self.left.append(request)
 
     def test_id(self, name: str) -> Locator:
         """The elements with this test id."""
@@ -67,6 +76,11 @@ class Visit:
     def followed(self) -> str:
         """The id of the generation whose events were asked for last."""
         return self.streams[-1].url.split("/")[-2]
+
+    @property
+    def reads(self) -> bool:
+        """Whether it asked for a stream that it has not left; else another tab reads for it."""
+        return len(self.left) < len(self.streams)
 
     @property
     def answer(self) -> Locator:
@@ -109,6 +123,34 @@ class Visit:
         """What `watch` recorded: of `answers`, or of `files`."""
         states: list[str] = await self.page.evaluate("what => window.watched[what]", what)
         return states
+
+    @asynccontextmanager
+    async def nothing_read_again(self) -> AsyncIterator[None]:
+        """Hold back the stored turns from every tab: what is shown within came by the stream."""
+        over = asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            await over.wait()
+            await route.continue_()
+
+        await self.page.context.route("**/v1/conversations/*", hold)
+        try:
+            yield
+        finally:
+            over.set()
+            await self.page.context.unroute_all(behavior="wait")
+
+    async def assert_streamed(self, stored: str, *, after: str = "") -> None:
+        """Every state that `watch` recorded is a beginning of this text, and the last is all of it.
+
+        `after` is the former answer, shown when the watching began. Within `nothing_read_again`:
+        otherwise the last state may be what was stored.
+        """
+        states = [state for state in await self.watched("answers") if state.rstrip() != after]
+        assert len(states) > 5
+        assert [state for state in states if not stored.startswith(state.rstrip())] == []
+        assert states[-1].rstrip() == stored.rstrip()
+        assert await self.shown_answer() == stored.rstrip()
 
     async def api(self, path: str) -> httpx.Response:
         """GET a path of the API; fails on a refusal."""
