@@ -35,6 +35,14 @@ export const setToken = (/** @type {string} */ value) => remember(TOKEN_KEY, val
 export const model = () => remembered(MODEL_KEY) ?? "";
 export const setModel = (/** @type {string} */ value) => remember(MODEL_KEY, value);
 
+/** In a person's words what the API tells a program. @type {Record<string, string>} */
+const WORDS = {
+  unauthenticated: "This server asks for a valid API token: see “Model and token”.",
+  missing_scope: "Your API token does not allow this: see “Model and token”.",
+  limit_exceeded: "Too much was asked within a minute.",
+  too_many_streams: "Too many pages are open.",
+};
+
 /** The last POST that had no answer: it may have arrived, and sent again it must make nothing twice. */
 let unanswered = { request: "", key: "" };
 
@@ -88,7 +96,7 @@ async function call(method, path, { body, signal } = {}) {
     if (passing && body !== undefined)
       unanswered = { request, key: headers["idempotency-key"] };
     // Who writes while offline is told at once; what is read is read when it can be.
-    const hopeless = failure.code === "offline" && body !== undefined;
+    const hopeless = failure.code === "offline" && method !== "GET";
     if (!passing || hopeless || attempt >= TRY_AGAIN_MS.length) throw failure;
     await pause(TRY_AGAIN_MS[attempt], signal);
   }
@@ -103,7 +111,7 @@ async function refusal(answer) {
     // A proxy's own page: the status says what there is to say.
   }
   const { code = `http_${answer.status}`, detail, title } = /** @type {any} */ (problem);
-  const message = detail || title || `The server answered ${answer.status}.`;
+  const message = WORDS[code] || detail || title || `The server answered ${answer.status}.`;
   const refused = new ApiError(answer.status, code, message, problem);
   refused.retryAfter = Number(answer.headers.get("retry-after")) || 0;
   return refused;

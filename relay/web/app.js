@@ -62,24 +62,26 @@ let drawing = false;
 /** What this tab began last, as it was accepted. @type {any} */
 let made = null;
 
-const list = sidebar(byId("list"), { onError: refused, onToken: () => open() });
+const list = sidebar(byId("list"), { onError: unread, onToken: () => open() });
 const files = inspector(byId("inspector"));
 const title = heading({
   onDeleted(id) {
     list.forget(id);
     go("#/");
   },
-  onError: refused,
+  onError: (error) => refused(error, "Not done."),
 });
 const talk = conversationView({
-  onRetry: (entry) => void attempt(() => again(entry.generation)),
-  onWithdraw: (id) => void attempt(() => place?.withdraw(id)),
+  onRetry(entry) {
+    if (!box.waits()) void attempt("Not sent.", () => again(entry.generation));
+  },
+  onWithdraw: (id) => void attempt("Not withdrawn.", () => place?.withdraw(id)),
   onOpenFile(path) {
     files.choose(path);
     if (matchMedia("(max-width: 1079px)").matches) showPane("inspector");
   },
 });
-const box = composer({ onSend: send, onStop: stop });
+const box = composer({ onSend: send, onStop: stop, onWait: drawSoon });
 const line = timelineView();
 const offline = byId("offline");
 /** Other tabs of this page: what begins or ends in one of them is shown in all. */
@@ -91,18 +93,33 @@ const trouble = element("p", {
   data: { testid: "trouble" },
 });
 
-function refused(/** @type {any} */ error) {
-  if (error.name === "AbortError") return;
-  trouble.hidden = false;
-  setText(trouble, error.message);
-  if (error.status === 401 || error.status === 403) list.askForToken();
+function isForbidden(/** @type {any} */ error) {
+  return error.status === 401 || error.status === 403;
 }
 
-async function attempt(/** @type {() => any} */ work) {
+/** The list could not be read; an open place tells the same in its own way. */
+function unread(/** @type {any} */ error) {
+  if (error.name === "AbortError") return;
+  if (!place) {
+    trouble.hidden = false;
+    setText(trouble, error.message);
+  }
+  if (isForbidden(error)) list.askForToken();
+}
+
+/** What was refused is shown until something else is asked; `undone` says what was not done. */
+function refused(/** @type {any} */ error, /** @type {string} */ undone) {
+  if (error.name === "AbortError") return;
+  box.refuse(error, undone);
+  if (isForbidden(error)) list.askForToken();
+}
+
+async function attempt(/** @type {string} */ undone, /** @type {() => any} */ work) {
+  box.settle();
   try {
     await work();
   } catch (error) {
-    refused(error);
+    refused(error, undone);
   }
 }
 
@@ -153,7 +170,7 @@ function draw() {
   title.update(known);
   const hint = known.loaded ? "Say something to begin." : known.error ? "" : "Loading…";
   main.toggleAttribute("data-loading", !known.loaded && !known.error);
-  talk.update(transcript(known), known, hint);
+  talk.update(transcript(known), known, { hint, waits: box.waits() });
   files.update(place);
   line.update(place.timeline(), Date.now());
   if (live) list.note(live.generation.conversation_id, live.shown.state);
@@ -208,6 +225,7 @@ function open() {
   place?.close();
   place = null;
   trouble.hidden = true;
+  box.settle();
   box.node.hidden = false;
   const [, kind = "", id = ""] = location.hash.replace(/^#/, "").split("/").map(decodeURIComponent);
   showPane("conversation");
@@ -225,7 +243,7 @@ function open() {
     talk.update(
       [],
       nobody,
-      "A plain conversation, no persona. It goes on when you close the page.",
+      { hint: "A plain conversation, no persona. It goes on when you close the page.", waits: false },
     );
     box.update({ active: false, stopping: false, prompt: "Write a message" });
     files.update(null);

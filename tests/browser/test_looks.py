@@ -8,11 +8,6 @@ from playwright.async_api import Route, expect
 from tests.browser.visit import Visit
 
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script> **bold** <b>not</b>'
-FRAMES = """new Promise((done) => {
-  let left = 30;
-  const next = () => (left-- > 0 ? requestAnimationFrame(next) : done());
-  next();
-})"""
 STILL = """new Promise((done) => {
   const scroller = document.querySelector(".scroller");
   let frames = 0;
@@ -132,12 +127,12 @@ async def test_a_server_that_wants_a_token_is_given_it_with_every_request(visit:
             await route.continue_()
             return
         refused += 1
-        problem = {"title": "Unauthorized", "detail": "A token is needed.", "code": "unauthorized"}
+        problem = {"detail": "a bearer token is needed", "code": "unauthenticated"}
         await route.fulfill(status=401, json=problem, content_type="application/problem+json")
 
     await visit.page.route("**/v1/**", guard)
     await visit.page.goto(f"{visit.url}/#/chat")
-    await expect(visit.test_id("trouble")).to_have_text("A token is needed.")
+    await expect(visit.test_id("trouble")).to_contain_text("asks for a valid API token")
     await expect(visit.test_id("token-input")).to_be_focused()
     await visit.test_id("token-input").fill("prt_right")
     await visit.test_id("token-input").press("Enter")
@@ -165,7 +160,7 @@ async def test_the_end_of_a_conversation_stays_in_sight_when_its_timeline_opens(
     await visit.page.wait_for_function(below)
     await visit.test_id("timeline").locator("summary").click()
     await expect(visit.test_id("line-marks")).to_be_visible()
-    await visit.page.evaluate(FRAMES)
+    await visit.drawn()
     assert await visit.page.evaluate(below)
     # Who scrolls up is left where they read.
     await visit.page.locator(".scroller").hover()

@@ -142,7 +142,9 @@ async def test_what_failed_is_tried_again_as_the_kind_that_it_was(visit: Visit) 
     assert (asked["kind"], asked["input"]) == ("report", "A report, please")
     assert asked["conversation_id"] == conversation
     # This relay knows no such kind, and the page says what it answered.
-    await expect(visit.test_id("trouble")).to_contain_text("report")
+    await expect(visit.test_id("composer-error")).to_contain_text("report")
+    await visit.drawn()
+    await expect(visit.test_id("composer-error")).to_be_visible()
 
 
 async def test_a_silence_after_the_first_words_is_told_before_any_heartbeat(visit: Visit) -> None:
@@ -262,8 +264,9 @@ async def test_over_the_budget_the_message_stays_and_the_wait_is_counted(
     # What filled the minute is some 52 seconds old now: there is little to wait for.
     await system.db.write_one(older, {"ms": 52_000})
     await there.say("Patience")
-    await expect(there.test_id("composer-error")).to_contain_text("Over the limit")
-    await expect(there.test_id("composer-error")).to_contain_text("is used up. Again in")
+    await expect(there.test_id("composer-error")).to_contain_text(
+        "Not sent. Too much was asked within a minute. Again in"
+    )
     await expect(there.test_id("composer")).to_have_value("Patience")
     await expect(there.test_id("send")).to_be_disabled()
     await there.keep_screenshot("over-budget")

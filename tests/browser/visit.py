@@ -12,6 +12,11 @@ import httpx
 from playwright.async_api import ConsoleMessage, Locator, Page, Request, Route, expect
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "browser"
+FRAMES = """new Promise((done) => {
+  let left = 30;
+  const next = () => (left-- > 0 ? requestAnimationFrame(next) : done());
+  next();
+})"""
 LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 
 
@@ -102,6 +107,10 @@ class Visit:
     async def shown_words(self) -> list[str]:
         """The newest answer's words as a person reads them."""
         return words(await self.answer.inner_text())
+
+    async def drawn(self) -> None:
+        """Wait until the page has had many frames to draw what it knows."""
+        await self.page.evaluate(FRAMES)
 
     async def watch(self) -> None:
         """Record every state of the newest answer and of the open file, from now on."""

@@ -1,5 +1,6 @@
 /**
- * The box to write in: Enter sends, Shift+Enter breaks the line, Esc or the button stops.
+ * The box to write in: Enter sends, Shift+Enter breaks the line, Esc or the button stops. Above it stands
+ * what was refused of all that was asked in this place.
  */
 
 import { element, icon, setText } from "../element.js";
@@ -9,15 +10,19 @@ import { refusal } from "./refusal.js";
  * @param {object} hooks
  * @param {(text: string) => Promise<void>} hooks.onSend   what it throws is shown, and the text stays
  * @param {() => void} hooks.onStop
+ * @param {() => void} hooks.onWait   what must be waited for has changed
  */
-export function composer({ onSend, onStop }) {
+export function composer({ onSend, onStop, onWait }) {
   const box = element("textarea", {
     rows: 1,
     maxlength: 100_000,
     "aria-label": "Message",
     data: { testid: "composer" },
   });
-  const trouble = refusal("composer-error", () => fit());
+  const trouble = refusal("composer-error", () => {
+    fit();
+    onWait();
+  });
   const stop = element(
     "button",
     {
@@ -76,8 +81,7 @@ export function composer({ onSend, onStop }) {
       await onSend(text);
     } catch (error) {
       box.value = box.value === "" ? typed : `${typed}\n${box.value}`;
-      const unsent = /** @type {any} */ (error).status === 0;
-      trouble.show(unsent ? new Error(`Not sent. ${error.message}`) : error);
+      trouble.show(error, "Not sent.");
     } finally {
       sending = false;
       fit();
@@ -100,6 +104,12 @@ export function composer({ onSend, onStop }) {
   return {
     node: form,
     focus: () => box.focus({ preventScroll: true }),
+    /** Whether a limit says to wait. */
+    waits: trouble.waits,
+    /** Shows what was refused, and says first what was not done for it. */
+    refuse: trouble.show,
+    /** Forgets what was refused, but not that it must be waited. */
+    settle: () => trouble.waits() || trouble.clear(),
     /** @param {{active: boolean, stopping: boolean, prompt: string}} now */
     update(now) {
       active = now.active;

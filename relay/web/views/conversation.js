@@ -137,13 +137,14 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
     return Object.assign(made, { parts });
   }
 
-  /** @param {any} item @param {import("../transcript.js").Entry} entry @param {any} known */
-  function update(item, entry, known) {
+  /** @param {any} item @param {import("../transcript.js").Entry} entry @param {any} known @param {boolean} waits */
+  function update(item, entry, known, waits) {
     const { parts } = item;
     item.dataset.testid = `turn-${entry.role}`;
     if (entry.role === "outcome") {
       setText(parts.why, reason(entry.generation));
       item.classList.toggle("calm", entry.generation.state === "cancelled");
+      parts.retry.disabled = waits;
       parts.retry.onclick = () => onRetry(entry);
       return;
     }
@@ -190,18 +191,19 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
     /**
      * @param {import("../transcript.js").Entry[]} entries
      * @param {any} known what the place knows
-     * @param {string} emptyHint
+     * @param {{hint: string, waits: boolean}} now `hint` for where nothing is yet; `waits`: nothing may be
+     *   tried again yet
      */
-    update(entries, known, emptyHint) {
+    update(entries, known, { hint: words, waits }) {
       reconcile(
         turns,
         entries,
         (entry) => entry.key,
         create,
-        (item, entry) => update(item, entry, known),
+        (item, entry) => update(item, entry, known, waits),
       );
       hint.hidden = entries.length > 0;
-      setText(hint, emptyHint);
+      setText(hint, words);
       follow();
     },
   };

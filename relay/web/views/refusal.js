@@ -41,11 +41,12 @@ export function refusal(testId, onChange) {
     clear,
     /** Whether it must be waited. */
     waits: () => until > Date.now(),
-    show(/** @type {any} */ error) {
+    /** `undone` says first what was not done. */
+    show(/** @type {any} */ error, undone = "") {
       const after = error.status === 429 ? (error.retryAfter ?? 0) : 0;
       node.classList.toggle("is-limit", after > 0);
       node.hidden = false;
-      setText(why, after > 0 ? `Over the limit: ${error.message}.` : error.message);
+      setText(why, `${undone} ${error.message}`.trim());
       clearInterval(timer);
       until = after > 0 ? Date.now() + after * 1000 : 0;
       if (until > 0) timer = setInterval(count, 1000);
