@@ -136,13 +136,14 @@ const segment = encodeURIComponent;
 const filePath = (/** @type {string} */ path) => path.split("/").map(segment).join("/");
 const named = () => (model() ? { model: model() } : {});
 
-export const personas = (/** @type {string | null} */ cursor, /** @type {AbortSignal} */ signal) =>
-  json(
-    call("GET", `v1/personas?limit=50${cursor ? `&cursor=${segment(cursor)}` : ""}`, { signal }),
-  );
+const beyond = (/** @type {string | null} */ cursor) => (cursor ? `&cursor=${segment(cursor)}` : "");
 
-export const chats = (/** @type {AbortSignal} */ signal) =>
-  json(call("GET", "v1/generations?kind=chat&limit=100", { signal }));
+export const personas = (/** @type {string | null} */ cursor, /** @type {AbortSignal} */ signal) =>
+  json(call("GET", `v1/personas?limit=50${beyond(cursor)}`, { signal }));
+
+/** The generations of chats, the newest first. */
+export const chats = (/** @type {string | null} */ cursor, /** @type {AbortSignal} */ signal) =>
+  json(call("GET", `v1/generations?kind=chat&limit=100${beyond(cursor)}`, { signal }));
 
 export const persona = (/** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
   json(call("GET", `v1/personas/${segment(id)}`, { signal }));

@@ -173,7 +173,7 @@ function draw() {
   talk.update(transcript(known), known, { hint, waits: box.waits() });
   files.update(place);
   line.update(place.timeline(), Date.now());
-  if (live) list.note(live.generation.conversation_id, live.shown.state);
+  if (live) list.note({ ...live.generation, state: live.shown.state });
   const prompt = active
     ? "Add something for after this"
     : known.persona

@@ -3,6 +3,7 @@
  */
 
 import * as api from "../api.js";
+import { chatList } from "../chats.js";
 import { element, icon, reconcile, setText } from "../element.js";
 
 /** While a listed chat is being written, the list is read again. */
@@ -30,10 +31,9 @@ export function sidebar(root, { onError, onToken }) {
   let further = [];
   /** @type {string | null} */
   let nextCursor = null;
-  /** @type {{id: string, title: string, state: string, madeAt: string}[]} */
-  let chats = [];
+  let chats = chatList();
   /** What is drawn: rows stay where they are while somebody points at them. */
-  let drawn = { personas: /** @type {any[]} */ ([]), chats };
+  let drawn = { personas: /** @type {any[]} */ ([]), chats: chats.all() };
   let loaded = false;
   let still = false;
   let letGo = 0;
@@ -42,12 +42,20 @@ export function sidebar(root, { onError, onToken }) {
   let again = 0;
 
   const people = element("ul", { class: "places", data: { testid: "personas" } });
-  const more = element("button", {
-    type: "button",
-    class: "quiet",
-    text: "Show more",
-    hidden: true,
-    on: { click: () => void loadMore() },
+  const showMore = (/** @type {string} */ what, /** @type {() => Promise<void>} */ read) =>
+    element("button", {
+      type: "button",
+      class: "quiet",
+      text: "Show more",
+      hidden: true,
+      "aria-label": `Show more ${what}`,
+      data: { testid: `more-${what}` },
+      on: { click: () => void read().then(draw, onError) },
+    });
+  const more = showMore("personas", loadMore);
+  const moreTalks = showMore("chats", async () => {
+    await chats.loadMore(abort.signal);
+    await chats.name(abort.signal);
   });
   const none = element("p", { class: "hint", text: "None yet. Make the first from a brief." });
   const noTalks = element("p", { class: "hint", text: "None yet." });
@@ -71,6 +79,8 @@ export function sidebar(root, { onError, onToken }) {
   model.addEventListener("change", () => api.setModel(model.value.trim()));
   token.addEventListener("change", () => {
     api.setToken(token.value.trim());
+    // Another token may be another owner's.
+    [newest, further, nextCursor, chats] = [[], [], null, chatList()];
     onToken();
   });
   const fields = element(
@@ -117,6 +127,7 @@ export function sidebar(root, { onError, onToken }) {
     ),
     talks,
     noTalks,
+    moreTalks,
     settings,
   );
 
@@ -150,7 +161,7 @@ export function sidebar(root, { onError, onToken }) {
       still ? old.map((one) => now.find(({ id }) => id === one.id) ?? one) : now;
     drawn = {
       personas: inPlace(drawn.personas, [...newest, ...further]),
-      chats: inPlace(drawn.chats, chats),
+      chats: inPlace(drawn.chats, chats.all()),
     };
     const { personas } = drawn;
     none.hidden = !loaded || personas.length > 0;
@@ -186,14 +197,16 @@ export function sidebar(root, { onError, onToken }) {
     );
     talks.hidden = drawn.chats.length === 0;
     noTalks.hidden = !loaded || drawn.chats.length > 0;
+    moreTalks.hidden = !loaded || !chats.hasMore;
   }
 
   async function load() {
     const mine = (loads += 1);
     try {
-      const [page, started] = await Promise.all([
+      const reading = chats;
+      const [page] = await Promise.all([
         api.personas(null, abort.signal),
-        api.chats(abort.signal),
+        reading.load(abort.signal),
       ]);
       // A slower, older answer must not bring back what is gone.
       if (mine !== loads) return;
@@ -203,37 +216,22 @@ export function sidebar(root, { onError, onToken }) {
       if (further.length > 0) further = [...newest, ...further].filter(({ id }) => !fresh.has(id));
       else nextCursor = page.next_cursor;
       newest = page.data;
-      const byConversation = new Map();
-      // Newest first: the first of a conversation tells how it does, the last one names it.
-      for (const one of started.data) {
-        const { state, created_at } = byConversation.get(one.conversation_id) ?? one;
-        byConversation.set(one.conversation_id, { ...one, state, created_at });
-      }
-      chats = [...byConversation.values()].map((one) => ({
-        id: one.conversation_id,
-        title: one.input.split("\n", 1)[0].slice(0, 80),
-        state: one.state,
-        madeAt: one.created_at,
-      }));
       draw();
       clearTimeout(again);
-      if (chats.some(({ state }) => state === "queued" || state === "running"))
+      if (chats.all().some(({ state }) => state === "queued" || state === "running"))
         again = setTimeout(() => document.hidden || void load(), LOOK_AGAIN_MS);
+      await reading.name(abort.signal);
+      draw();
     } catch (error) {
       onError(error);
     }
   }
 
   async function loadMore() {
-    try {
-      const page = await api.personas(nextCursor, abort.signal);
-      const there = new Set([...newest, ...further].map((one) => one.id));
-      further = [...further, ...page.data.filter((/** @type {any} */ one) => !there.has(one.id))];
-      nextCursor = page.next_cursor;
-      draw();
-    } catch (error) {
-      onError(error);
-    }
+    const page = await api.personas(nextCursor, abort.signal);
+    const there = new Set([...newest, ...further].map((one) => one.id));
+    further = [...further, ...page.data.filter((/** @type {any} */ one) => !there.has(one.id))];
+    nextCursor = page.next_cursor;
   }
 
   return {
@@ -243,12 +241,9 @@ export function sidebar(root, { onError, onToken }) {
       current = id;
       draw();
     },
-    /** Tells how a chat that is open now does. */
-    note(/** @type {string} */ id, /** @type {string} */ state) {
-      const chat = chats.find((one) => one.id === id);
-      if (!chat || chat.state === state) return;
-      chat.state = state;
-      draw();
+    /** Takes how a generation does now. */
+    note(/** @type {any} */ generation) {
+      if (chats.note(generation)) draw();
     },
     /** Leaves out a persona that is deleted. */
     forget(/** @type {string} */ id) {
