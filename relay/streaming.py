@@ -78,6 +78,9 @@ async def start_accepted(services: Services, accepted: Accepted) -> None:
     if accepted.starts:
         with here().child("enqueue", "producer"):
             await services.queue.enqueue(accepted.generation.id, 0)
+    else:
+        # What waits in line is told of by nobody else until its turn comes.
+        await services.signals.changed(accepted.owner, accepted.generation)
 
 
 async def _announce_interrupted(services: Services, owner: str, generation_id: str) -> None:

@@ -7,6 +7,7 @@
 
 import * as api from "./api.js";
 import { element, setText } from "./element.js";
+import { watchFeed } from "./feed.js";
 import { openPlace } from "./place.js";
 import { transcript } from "./transcript.js";
 import { composer } from "./views/composer.js";
@@ -62,7 +63,7 @@ let drawing = false;
 /** What this tab began last, as it was accepted. @type {any} */
 let made = null;
 
-const list = sidebar(byId("list"), { onError: unread, onToken: () => open() });
+const list = sidebar(byId("list"), { onError: unread, onToken: admitted });
 const files = inspector(byId("inspector"));
 const title = heading({
   onDeleted(id) {
@@ -83,6 +84,12 @@ const talk = conversationView({
 });
 const box = composer({ onSend: send, onStop: stop, onWait: drawSoon });
 const line = timelineView();
+const feed = watchFeed((type, data) => {
+  if (type === "generation") list.hear(data);
+  else if (type === "snapshot") void list.load();
+  else return;
+  place?.hear(type === "generation" ? data : null);
+});
 const offline = byId("offline");
 /** Other tabs of this page: what begins or ends in one of them is shown in all. */
 const tabs = new BroadcastChannel(`page ${api.root}`);
@@ -112,6 +119,11 @@ function refused(/** @type {any} */ error, /** @type {string} */ undone) {
   if (error.name === "AbortError") return;
   box.refuse(error, undone);
   if (isForbidden(error)) list.askForToken();
+}
+
+function admitted() {
+  void feed.again();
+  open();
 }
 
 async function attempt(/** @type {string} */ undone, /** @type {() => any} */ work) {
@@ -298,4 +310,4 @@ setInterval(() => {
   if (place?.known.live && !document.hidden) drawSoon();
 }, 250);
 showModel();
-open();
+void feed.ready.then(open);

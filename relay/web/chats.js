@@ -62,8 +62,9 @@ export function chatList() {
     if (isFirst) Object.assign(chat, { title: titleOf(input), firstId: id });
     // A generation gets its id before the conversation that it begins.
     if (id === chat.firstId && id.slice(4) < conversation_id.slice(4)) chat.firstId = "";
-    const isNewer = id > chat.lastId || (id === chat.lastId && !ENDED.has(chat.state));
-    const changes = isNewer && (id !== chat.lastId || state !== chat.state);
+    // A state goes on only: what is told late is past.
+    const goesOn = state !== chat.state && state !== "queued" && !ENDED.has(chat.state);
+    const changes = id > chat.lastId || (id === chat.lastId && goesOn);
     if (changes) Object.assign(chat, { lastId: id, state, madeAt: created_at });
     chats.set(conversation_id, chat);
     return !before || isFirst || changes;

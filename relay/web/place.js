@@ -19,6 +19,10 @@ const REFUSED = {
 };
 /** How many ended generations are asked for, beside their turns. */
 const EXPLAINED = 12;
+/** Of a browser's six connections one is the feed's, and two are left for what is asked. */
+const STREAMS = 3;
+/** How much of the feed is kept while the place is being read. */
+const HEARD = 50;
 
 /**
  * @typedef {object} Live
@@ -55,6 +59,9 @@ export function openPlace(where, tell) {
   const contents = new Map();
   /** @type {ReturnType<typeof follow> | null} */
   let reader = null;
+  /** What the feed told last; null: there was a gap in it. @type {any[] | null} */
+  let heard = [];
+  let catchingUp = false;
 
   const change = () => signal.aborted || tell("change");
 
@@ -109,6 +116,37 @@ export function openPlace(where, tell) {
     await explain();
   }
 
+  /** Takes what the feed tells of a generation; null: it may have left something out. */
+  function hear(/** @type {any} */ generation) {
+    heard = generation && heard ? [...heard.slice(-HEARD), generation] : null;
+    void catchUp();
+  }
+
+  /** Reads the place again if it does not show what was heard. */
+  async function catchUp() {
+    // What is being read or sent may be just that.
+    if (catchingUp || known.sending || !known.loaded) return;
+    catchingUp = true;
+    while (!signal.aborted && (heard?.some(isNews) ?? true)) {
+      heard = [];
+      await refresh();
+    }
+    heard = [];
+    catchingUp = false;
+  }
+
+  /** Whether it is of this place, and not shown already. */
+  function isNews(/** @type {any} */ { id, conversation_id, state }) {
+    if (conversation_id !== known.conversation.id || known.live?.generation.id === id) return false;
+    const { turns, waiting } = known.conversation;
+    const waits = waiting.some((/** @type {any} */ one) => one.id === id);
+    const isAnswered = turns.some(
+      (/** @type {any} */ turn) => turn.generation_id === id && turn.role === "assistant",
+    );
+    if (state === "queued") return !waits && !isAnswered && !known.seen.has(id);
+    return waits || !(isAnswered || known.seen.has(id) || known.generations.has(id));
+  }
+
   /** Asks of the newest answers what they changed, and why they are missing or partial. */
   async function explain() {
     const { turns, active_generation: active } = known.conversation;
@@ -156,6 +194,7 @@ export function openPlace(where, tell) {
     const mine = follow(generation.id, {
       root: api.root,
       token: api.token,
+      connections: STREAMS,
       keep: {
         save: () => ({ shown: live.shown, timeline: live.timeline }),
         load: (kept) => Object.assign(live, kept),
@@ -258,6 +297,7 @@ export function openPlace(where, tell) {
     } finally {
       known.sending = null;
       change();
+      void catchUp();
     }
   }
 
@@ -327,11 +367,12 @@ export function openPlace(where, tell) {
     if (!document.hidden && known.loaded) void refresh();
   }
   document.addEventListener("visibilitychange", visibility);
-  const ready = refresh();
+  const ready = refresh().then(() => void catchUp());
 
   return {
     known,
     refresh,
+    hear,
     send,
     repeat,
     stop,

@@ -6,8 +6,8 @@ import * as api from "../api.js";
 import { chatList } from "../chats.js";
 import { element, icon, reconcile, setText } from "../element.js";
 
-/** While a listed chat is being written, the list is read again. */
-const LOOK_AGAIN_MS = 3000;
+/** Many changes of personas are read at once. */
+const TOGETHER_MS = 300;
 /** A click comes so late after the finger is gone, at most. */
 const STILL_MS = 500;
 /** @type {Record<string, string>} */
@@ -39,7 +39,7 @@ export function sidebar(root, { onError, onToken }) {
   let letGo = 0;
   let current = "";
   let loads = 0;
-  let again = 0;
+  let soon = 0;
 
   const people = element("ul", { class: "places", data: { testid: "personas" } });
   const showMore = (/** @type {string} */ what, /** @type {() => Promise<void>} */ read) =>
@@ -150,6 +150,7 @@ export function sidebar(root, { onError, onToken }) {
     }, STILL_MS);
   }
 
+  document.addEventListener("visibilitychange", () => document.hidden || void load());
   for (const places of [people, talks]) {
     for (const type of ["pointermove", "pointerdown", "focusin"])
       places.addEventListener(type, hold, { passive: true });
@@ -217,9 +218,6 @@ export function sidebar(root, { onError, onToken }) {
       else nextCursor = page.next_cursor;
       newest = page.data;
       draw();
-      clearTimeout(again);
-      if (chats.all().some(({ state }) => state === "queued" || state === "running"))
-        again = setTimeout(() => document.hidden || void load(), LOOK_AGAIN_MS);
       await reading.name(abort.signal);
       draw();
     } catch (error) {
@@ -244,6 +242,15 @@ export function sidebar(root, { onError, onToken }) {
     /** Takes how a generation does now. */
     note(/** @type {any} */ generation) {
       if (chats.note(generation)) draw();
+    },
+    /** Takes what the feed tells: also of a persona that is new, or at a new version. */
+    hear(/** @type {any} */ generation) {
+      if (chats.note(generation)) draw();
+      if (generation.persona_id)
+        soon ||= setTimeout(() => {
+          soon = 0;
+          void load();
+        }, TOGETHER_MS);
     },
     /** Leaves out a persona that is deleted. */
     forget(/** @type {string} */ id) {

@@ -1,0 +1,91 @@
+"""What begins elsewhere is shown in every open page, over one connection for a browser's tabs."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser.visit import Visit
+from tests.services.waiting import until
+
+
+@pytest.fixture
+async def elsewhere(chromium: Browser, relay_url: str) -> AsyncIterator[Visit]:
+    """The same person in another browser."""
+    context = await chromium.new_context()
+    visit = Visit(await context.new_page(), relay_url)
+    yield visit
+    await context.close()
+    assert visit.troubles == []
+
+
+def feeds(url: str) -> int:
+    """How many feeds the relay holds open."""
+    figures = httpx.get(f"{url}/metrics", timeout=5).text
+    [line] = [one for one in figures.splitlines() if 'open_streams{kind="feed"}' in one]
+    return int(float(line.split()[-1]))
+
+
+async def test_words_stream_into_a_page_of_another_browser(visit: Visit, elsewhere: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.say("First")
+    await visit.quiet()
+    await elsewhere.page.goto(visit.page.url)
+    await expect(elsewhere.answer).to_have_text("First")
+    await elsewhere.watch()
+    await visit.name_model("demo-words-60-pace-30")
+    await visit.say("More")
+    await expect(elsewhere.test_id("turn-user").last).to_contain_text("More")
+    await elsewhere.quiet()
+    await expect(elsewhere.test_id("turn-assistant")).to_have_count(2)
+    await visit.quiet()
+    assert await elsewhere.shown_answer() == await visit.shown_answer()
+    # Word by word, not at its end.
+    assert len(await elsewhere.watched("answers")) > 5
+    # What waits there waits here too.
+    await visit.name_model("demo-words-60-pace-30")
+    await visit.say("Now")
+    await visit.say("Then")
+    await expect(elsewhere.test_id("turn-waiting")).to_contain_text("Then")
+    await elsewhere.test_id("turn-waiting").get_by_test_id("withdraw").click()
+    await expect(visit.test_id("turn-waiting")).to_have_count(0)
+
+
+async def test_the_list_learns_of_chats_and_personas_made_elsewhere(
+    visit: Visit, elsewhere: Visit
+) -> None:
+    await visit.open("#/chat")
+    chats, personas = visit.test_id("chats"), visit.test_id("personas")
+    body = {"kind": "chat", "input": "Made elsewhere", "model": "demo-echo-fast"}
+    chat = await elsewhere.post("/v1/generations", body)
+    row = chats.locator(f'a[href="#/chat/{chat["conversation_id"]}"]')
+    await expect(row).to_contain_text("Made elsewhere")
+    await expect(row).not_to_contain_text("writing")
+    persona = {"name": "Grace", "brief": "A terse admiral.", "model": "demo-fast"}
+    made = await elsewhere.post("/v1/personas", persona)
+    of_persona = personas.locator(f'a[href="#/personas/{made["persona_id"]}"]')
+    await expect(of_persona).to_have_text("Gracev1")
+
+
+async def test_tabs_share_one_feed_and_leave_none_behind(visit: Visit) -> None:
+    before = feeds(visit.url)
+    await visit.open("#/chat")
+    context = visit.page.context
+    others = [Visit(await context.new_page(), visit.url) for _ in range(2)]
+    for other in others:
+        await other.open("#/chat")
+    until(lambda: feeds(visit.url) == before + 1, within=10)
+    # The tab that reads for all goes: another one reads on.
+    reading = visit.page
+    await reading.close()
+    made = {"kind": "chat", "input": "After it went", "model": "demo-echo-fast"}
+    chat = await others[0].post("/v1/generations", made)
+    for other in others:
+        row = other.test_id("chats").locator(f'a[href="#/chat/{chat["conversation_id"]}"]')
+        await expect(row).to_contain_text("After it went")
+    assert feeds(visit.url) == before + 1
+    for other in others:
+        await other.page.close()
+        assert other.troubles == []
+    until(lambda: feeds(visit.url) == before, within=10)
