@@ -1,6 +1,7 @@
 """The operator's page shows how the system stands, as it happens, to everybody who may see it."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -159,6 +160,7 @@ async def test_a_database_that_is_away_leaves_the_last_figures_and_says_so(visit
     await look(visit)
     await expect(visit.test_id("verdict")).to_have_text("The database can't be reached.")
     await expect(visit.test_id("running")).to_have_text("41")
+    await expect(visit.test_id("workers")).not_to_contain_text("alive")
 
 
 async def test_a_screen_reader_hears_of_changes_and_not_of_readings(visit: Visit) -> None:
@@ -190,6 +192,42 @@ async def test_a_lost_link_is_said_and_comes_back_by_itself(visit: Visit) -> Non
     await visit.page.unroute(FEED)
     await visit.page.context.set_offline(False)
     await expect(visit.test_id("link")).to_have_text("Live")
+
+
+async def test_what_is_not_read_any_more_is_unknown_and_not_well(visit: Visit) -> None:
+    await tell(visit, lambda: WELL)
+    await visit.page.clock.install()
+    await look(visit)
+    verdict, workers = visit.test_id("verdict"), visit.test_id("workers")
+    await expect(verdict).to_have_text("All is well.")
+    await expect(workers.locator("tbody .badge")).to_have_text(["alive", "alive"])
+    await visit.page.route(FEED, lambda route: route.abort())
+    await visit.page.clock.run_for(7000)
+    await expect(verdict).to_have_text(re.compile(r"^Unknown since .*\d:\d\d:\d\d"))
+    await expect(verdict).to_have_class("verdict is-unknown")
+    await expect(workers.locator("tbody .badge")).to_have_text(["unknown", "unknown"])
+    assert (await visit.page.title()).startswith("(?) ")
+    results = await Axe().run(visit.page)
+    assert results.violations_count == 0, results.generate_report()
+    await visit.keep_screenshot("ops-unknown")
+    # It is said at once where the page is no longer admitted.
+    await tell(visit, lambda: WELL)
+    await visit.page.clock.run_for(20_000)
+    await expect(verdict).to_have_text("All is well.")
+    problem = {"detail": "the token is revoked", "code": "unauthorized"}
+    await visit.page.route(FEED, lambda route: route.fulfill(status=401, json=problem))
+    await visit.page.clock.run_for(2000)
+    await expect(verdict).to_have_class("verdict is-unknown")
+
+
+async def test_tokens_are_named_for_what_is_counted_and_no_breaker_for_more(visit: Visit) -> None:
+    await tell(visit, lambda: WELL)
+    await look(visit)
+    tokens = f"{sum(SLICES['output_tokens'][-6:]) / 1000:.1f}K"
+    plotted = visit.page.get_by_role("img", name="Committed:")
+    await expect(plotted).to_have_accessible_name(f"Committed: {tokens} tokens in the last minute.")
+    await expect(visit.page.get_by_text("Tokens committed a minute")).to_be_visible()
+    await expect(visit.test_id("breakers").locator(".hint")).to_have_text("All are closed.")
 
 
 async def test_a_server_that_wants_a_token_is_given_one(visit: Visit) -> None:

@@ -9,6 +9,8 @@ import { panels } from "./panels.js";
 import { duration, troubles } from "./words.js";
 
 const TITLE = "Operations · Persona Relay";
+/** Readings come every 2 s: without two of them nothing is known any more. */
+const STALE_MS = 5000;
 const STATES = {
   connecting: "Connecting…",
   live: "Live",
@@ -30,18 +32,29 @@ figuresNode.append(...shown.nodes);
 let state = "connecting";
 let readAt = 0;
 
-/** Says what is wrong only when that changes, so that a screen reader is left in peace. */
-function judge(/** @type {any} */ figures) {
-  const found = troubles(figures);
-  const said = found.length === 0 ? "All is well." : found.join(" ");
+/** Says it only when it changes, so that a screen reader is left in peace. */
+function say(/** @type {string[]} */ sentences, /** @type {"well" | "bad" | "unknown"} */ how) {
+  const said = sentences.join(" ");
   if (verdict.dataset.said === said) return;
   verdict.dataset.said = said;
-  verdict.classList.toggle("is-bad", found.length > 0);
-  verdict.classList.toggle("is-well", found.length === 0);
-  verdict.replaceChildren(
-    ...(found.length ? found : [said]).map((one) => element("span", { text: one })),
-  );
-  document.title = found.length ? `(${found.length}) ${TITLE}` : TITLE;
+  for (const one of ["well", "bad", "unknown"]) verdict.classList.toggle(`is-${one}`, one === how);
+  verdict.replaceChildren(...sentences.map((one) => element("span", { text: one })));
+  const many = { well: "", bad: `(${sentences.length}) `, unknown: "(?) " };
+  document.title = many[how] + TITLE;
+}
+
+function judge(/** @type {any} */ figures) {
+  const found = troubles(figures);
+  if (found.length > 0) say(found, "bad");
+  else say(["All is well."], "well");
+}
+
+/** Takes back what was said of figures that are of the past now. */
+function doubt() {
+  if (readAt === 0 || (state !== "refused" && Date.now() - readAt < STALE_MS)) return;
+  const since = new Date(readAt).toLocaleTimeString(undefined, { timeStyle: "medium" });
+  say([`Unknown since ${since}: no reading has come from then on.`], "unknown");
+  shown.doubt();
 }
 
 function showState() {
@@ -50,6 +63,7 @@ function showState() {
   setText(link, STATES[/** @type {keyof typeof STATES} */ (state)] + old);
   link.dataset.state = state;
   figuresNode.classList.toggle("is-old", state !== "live");
+  doubt();
 }
 
 const feed = watchFigures(
@@ -79,4 +93,4 @@ admit.addEventListener("submit", (event) => {
   setToken(input.value.trim());
   feed.again();
 });
-setInterval(() => state !== "live" && showState(), 1000);
+setInterval(showState, 1000);

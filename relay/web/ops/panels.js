@@ -100,7 +100,7 @@ export function panels() {
   const plots = {
     accepted: plot("Accepted a minute", ["accepted"]),
     ended: plot("Ended a minute", OUTCOMES),
-    tokens: plot("Tokens written a minute", ["tokens"]),
+    tokens: plot("Tokens committed a minute", ["tokens"]),
     standing: plot("Not ended", ["running", "queued", "waiting"]),
   };
   const minutes = table(
@@ -110,7 +110,7 @@ export function panels() {
       "Minutes ago",
       "Accepted",
       ...OUTCOMES.map((one) => one[0].toUpperCase() + one.slice(1)),
-      "Tokens",
+      "Tokens committed",
     ],
     "Nothing yet.",
   );
@@ -124,7 +124,7 @@ export function panels() {
     "Circuit breakers",
     "breakers",
     ["Model", "State", "Failures", "Waiting", "Tries again", "Endpoint"],
-    "Every model answers.",
+    "All are closed.",
   );
   const errors = table("Failures of the last ten minutes", "errors", ["Code", "Times"], "None.");
   const numbers = element(
@@ -146,6 +146,9 @@ export function panels() {
   ];
   /** @type {{at: number, running: number, queued: number, waiting: number}[]} */
   const samples = [];
+  /** The workers as they were told of last, and when. @type {any[]} */
+  let listed = [];
+  let workersAt = 0;
 
   function showStanding(/** @type {any} */ figures) {
     const { generations: now, workers: known, queue_depth: depth, streams } = figures;
@@ -196,7 +199,7 @@ export function panels() {
       OUTCOMES.map((one) => rates[one]),
       "Ended",
     );
-    draw(plots.tokens, ["tokens"], [rates.output_tokens], "Written");
+    draw(plots.tokens, ["tokens"], [rates.output_tokens], "Committed");
     const columns = [rates.accepted, ...OUTCOMES.map((one) => rates[one]), rates.output_tokens];
     const sums = columns.map((column) => byMinute(column, each));
     minutes.show(
@@ -225,27 +228,38 @@ export function panels() {
     );
   }
 
+  /** @param {boolean} isKnown whether they are told of now, or were before */
+  function showWorkers(isKnown) {
+    const state = (/** @type {any} */ one) =>
+      !one.alive ? "silent" : isKnown ? "alive" : "unknown";
+    const since = (/** @type {any} */ one) =>
+      one.alive
+        ? duration((workersAt - one.started_at) / 1000)
+        : `silent ${duration(one.silent_seconds)}`;
+    workers.show(
+      listed.map((one) => ({
+        key: one.id,
+        level: one.alive ? "" : "bad",
+        cells: [
+          one.id,
+          badge(state(one)),
+          count(one.running),
+          count(one.capacity),
+          isKnown ? since(one) : "–",
+        ],
+      })),
+    );
+  }
+
   function showTables(/** @type {any} */ figures) {
     const at = Date.parse(figures.at);
-    const listed = figures.workers?.filter(
-      (/** @type {any} */ one) => one.alive || one.silent_seconds < GONE_SECONDS,
-    );
-    if (listed)
-      workers.show(
-        listed.map((/** @type {any} */ one) => ({
-          key: one.id,
-          level: one.alive ? "" : "bad",
-          cells: [
-            one.id,
-            one.alive ? badge("alive") : badge("silent"),
-            count(one.running),
-            count(one.capacity),
-            one.alive
-              ? duration((at - one.started_at) / 1000)
-              : `silent ${duration(one.silent_seconds)}`,
-          ],
-        })),
+    if (figures.workers) {
+      workersAt = at;
+      listed = figures.workers.filter(
+        (/** @type {any} */ one) => one.alive || one.silent_seconds < GONE_SECONDS,
       );
+    }
+    showWorkers(figures.workers !== null);
     if (figures.breakers)
       breakers.show(
         figures.breakers.map((/** @type {any} */ one) => ({
@@ -275,5 +289,7 @@ export function panels() {
       showSamples();
       showTables(figures);
     },
+    /** No longer says of a worker that it is alive. */
+    doubt: () => showWorkers(false),
   };
 }
