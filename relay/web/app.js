@@ -74,9 +74,9 @@ const title = heading({
 });
 const talk = conversationView({
   onRetry(entry) {
-    if (!box.waits()) void attempt("Not sent.", () => again(entry.generation));
+    if (!box.waits()) void attempt("again", "Not sent.", () => again(entry.generation));
   },
-  onWithdraw: (id) => void attempt("Not withdrawn.", () => place?.withdraw(id)),
+  onWithdraw: (id) => void attempt(id, "Not withdrawn.", () => place?.withdraw(id)),
   onOpenFile(path) {
     files.choose(path);
     if (matchMedia("(max-width: 1079px)").matches) showPane("inspector");
@@ -91,6 +91,8 @@ const feed = watchFeed((type, data) => {
   place?.hear(type === "generation" ? data : null);
 });
 const offline = byId("offline");
+/** What is being asked for: pressed once more meanwhile it is not asked twice. @type {Set<string>} */
+const asking = new Set();
 /** Other tabs of this page: what begins or ends in one of them is shown in all. */
 const tabs = new BroadcastChannel(`page ${api.root}`);
 const trouble = element("p", {
@@ -126,12 +128,20 @@ function admitted() {
   open();
 }
 
-async function attempt(/** @type {string} */ undone, /** @type {() => any} */ work) {
+/**
+ * Asks for something once at a time.
+ * @param {string} what @param {string} undone @param {() => any} work
+ */
+async function attempt(what, undone, work) {
+  if (asking.has(what)) return;
+  asking.add(what);
   box.settle();
   try {
     await work();
   } catch (error) {
     refused(error, undone);
+  } finally {
+    asking.delete(what);
   }
 }
 

@@ -74,3 +74,18 @@ async def test_a_message_that_can_not_be_withdrawn_says_so_and_still_waits(visit
     await expect(visit.test_id("turn-waiting")).to_have_count(0)
     await visit.page.keyboard.press("Escape")
     await visit.quiet()
+
+
+async def test_who_presses_try_again_twice_asks_once(visit: Visit) -> None:
+    await fail_once(visit)
+    retry = visit.test_id("retry")
+    await retry.evaluate("retry => { retry.click(); retry.click(); }")
+    await expect(visit.test_id("turn-assistant")).to_have_count(2)
+    # A double click's second press comes when the first was accepted.
+    await retry.evaluate("retry => retry.dispatchEvent(new MouseEvent('click', { detail: 2 }))")
+    await visit.drawn()
+    await visit.quiet()
+    turns = (await visit.conversation())["turns"]
+    said = [turn["text"] for turn in turns if turn["role"] == "user"]
+    assert said == ["A report, please"] * 2
+    assert (await visit.conversation())["active_generation"] is None

@@ -145,7 +145,8 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
       setText(parts.why, reason(entry.generation));
       item.classList.toggle("calm", entry.generation.state === "cancelled");
       parts.retry.disabled = waits;
-      parts.retry.onclick = () => onRetry(entry);
+      // The second press of a double click comes when the first was accepted already.
+      parts.retry.onclick = ({ detail }) => detail > 1 || onRetry(entry);
       return;
     }
     const isAnswer = entry.role === "assistant";
