@@ -152,7 +152,9 @@ async function send(/** @type {string} */ text) {
     // It may have ended before it is followed here.
     tabs.postMessage(generation.conversation_id);
     made = generation;
-    go(`#/chat/${generation.conversation_id}`);
+    const hash = `#/chat/${generation.conversation_id}`;
+    if (!place) box.rename(hash);
+    go(hash);
     return;
   }
   await place.send(text);
@@ -252,6 +254,7 @@ function open() {
   const [, kind = "", id = ""] = location.hash.replace(/^#/, "").split("/").map(decodeURIComponent);
   showPane("conversation");
   list.show(id);
+  box.open(`#/${kind}/${id}`);
   if ((kind === "personas" || kind === "chat") && id) {
     const where = kind === "personas" ? { personaId: id } : { conversationId: id };
     place = openPlace({ ...where, made }, told);

@@ -1,9 +1,10 @@
 /**
  * The box to write in: Enter sends, Shift+Enter breaks the line, Esc or the button stops. Above it stands
- * what was refused of all that was asked in this place.
+ * what was refused of all that was asked in this place. What is typed stays in the place where it was typed.
  */
 
 import { element, icon, setText } from "../element.js";
+import { remember, remembered } from "../kept.js";
 import { refusal } from "./refusal.js";
 
 /**
@@ -57,7 +58,9 @@ export function composer({ onSend, onStop, onWait }) {
   );
   let sending = false;
   let active = false;
+  let place = "";
 
+  const draftOf = (/** @type {string} */ where) => `relay-draft ${where}`;
   const fit = () => {
     box.style.height = "auto";
     box.style.height = `${Math.min(box.scrollHeight, 220)}px`;
@@ -65,6 +68,11 @@ export function composer({ onSend, onStop, onWait }) {
     // Beside Stop, Send is there only for who has something to add.
     sendButton.hidden = active && box.value.trim() === "";
   };
+
+  function write(/** @type {string} */ text) {
+    box.value = text;
+    remember(draftOf(place), text);
+  }
 
   async function submit() {
     const text = box.value.trim();
@@ -75,20 +83,27 @@ export function composer({ onSend, onStop, onWait }) {
     }
     sending = true;
     const typed = box.value;
-    box.value = "";
+    const from = place;
+    write("");
     trouble.clear();
     try {
       await onSend(text);
     } catch (error) {
-      box.value = box.value === "" ? typed : `${typed}\n${box.value}`;
-      trouble.show(error, "Not sent.");
+      const since = remembered(draftOf(from));
+      const unsent = since ? `${typed}\n${since}` : typed;
+      if (from === place) write(unsent);
+      else remember(draftOf(from), unsent);
+      trouble.show(error, from === place ? "Not sent." : "Not sent, it stays where it was written.");
     } finally {
       sending = false;
       fit();
     }
   }
 
-  box.addEventListener("input", fit);
+  box.addEventListener("input", () => {
+    remember(draftOf(place), box.value);
+    fit();
+  });
   box.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     // An input method's own Enter chooses a word, it sends nothing.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -104,6 +119,18 @@ export function composer({ onSend, onStop, onWait }) {
   return {
     node: form,
     focus: () => box.focus({ preventScroll: true }),
+    /** Shows what was typed in this place and not sent. */
+    open(/** @type {string} */ where) {
+      place = where;
+      box.value = remembered(draftOf(where)) ?? "";
+    },
+    /** The open place is known by this name from now on; what is typed in it goes along. */
+    rename(/** @type {string} */ where) {
+      const typed = box.value;
+      write("");
+      place = where;
+      write(typed);
+    },
     /** Whether a limit says to wait. */
     waits: trouble.waits,
     /** Shows what was refused, and says first what was not done for it. */

@@ -1,0 +1,86 @@
+"""What is typed and not sent stays in the place where it was typed."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.browser.test_storage import FORBIDDEN
+from tests.browser.visit import Visit
+
+
+async def two_chats(visit: Visit) -> list[str]:
+    """The places of two chats."""
+    bodies = [{"kind": "chat", "input": said, "model": "demo-echo-fast"} for said in "AB"]
+    made = [await visit.post("/v1/generations", body) for body in bodies]
+    return [f"#/chat/{one['conversation_id']}" for one in made]
+
+
+async def go(visit: Visit, place: str, said: str) -> None:
+    """Open a place by its link, and wait until its message is shown."""
+    await visit.page.evaluate("place => { location.hash = place; }", place)
+    await expect(visit.test_id("turn-user").get_by_test_id("words")).to_have_text([said])
+
+
+@pytest.mark.parametrize("storage", ["", FORBIDDEN], ids=["kept", "forbidden"])
+async def test_a_draft_stays_in_the_place_where_it_was_typed(visit: Visit, storage: str) -> None:
+    first, second = await two_chats(visit)
+    await visit.page.add_init_script(storage)
+    await visit.open(second)
+    await visit.test_id("composer").fill("For B\nalone")
+    await go(visit, first, "A")
+    await expect(visit.test_id("composer")).to_have_value("")
+    await expect(visit.test_id("send")).to_be_disabled()
+    await visit.test_id("composer").fill("For A")
+    await go(visit, second, "B")
+    await expect(visit.test_id("composer")).to_have_value("For B\nalone")
+    await expect(visit.test_id("send")).to_be_enabled()
+    if not storage:
+        await visit.page.reload()
+        await expect(visit.test_id("composer")).to_have_value("For B\nalone")
+    # What is sent is no draft any more.
+    await visit.test_id("send").click()
+    await expect(visit.test_id("turn-user")).to_have_count(2)
+    await visit.page.reload()
+    await expect(visit.test_id("turn-user")).to_have_count(2)
+    await expect(visit.test_id("composer")).to_have_value("")
+
+
+async def test_what_is_refused_after_its_place_was_left_is_still_there(visit: Visit) -> None:
+    refusing = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        await refusing.wait()
+        await route.fulfill(status=422, json={"detail": "It is not wanted."})
+
+    first, second = await two_chats(visit)
+    await visit.open(second)
+    await visit.page.route("**/v1/generations", refuse)
+    await visit.say("For B")
+    await go(visit, first, "A")
+    refusing.set()
+    await expect(visit.test_id("composer-error")).to_have_text(
+        "Not sent, it stays where it was written. It is not wanted."
+    )
+    await expect(visit.test_id("composer")).to_have_value("")
+    await go(visit, second, "B")
+    await expect(visit.test_id("composer")).to_have_value("For B")
+    await expect(visit.test_id("composer-error")).to_be_hidden()
+
+
+async def test_what_is_typed_while_a_chat_begins_goes_along(visit: Visit) -> None:
+    accepting = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await accepting.wait()
+        await route.continue_()
+
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.page.route("**/v1/generations", late)
+    await visit.say("First")
+    await visit.test_id("composer").fill("And then")
+    accepting.set()
+    await visit.quiet()
+    await expect(visit.test_id("composer")).to_have_value("And then")
+    await visit.page.evaluate("location.hash = '#/chat'")
+    await expect(visit.test_id("composer")).to_have_value("")
