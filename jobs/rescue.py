@@ -21,7 +21,6 @@ from jobs.errors import Unavailable
 from jobs.generation import Failure, State
 from jobs.ids import new_id
 from jobs.kept import Kept, kept_events
-from jobs.kinds import BUILT_IN
 from jobs.measures import Measures
 from jobs.offers import LOST_SPREAD_SECONDS, Offers, spread
 from jobs.outage import Outage
@@ -85,6 +84,7 @@ class RescueCounts:
     enqueued: int = 0
     offered_again: int = 0
     ended_lost: int = 0
+    """Ended since nobody ran them, cancelled ones too."""
     promoted: int = 0
     failures: int = 0
 
@@ -250,7 +250,13 @@ class Rescuer:
             return
         rows: list[Lost] = []
         if self._left.lost:
-            rows = await find_lost(self.database, lease_seconds=lease, limit=LOST_A_ROUND)
+            rows = await find_lost(
+                self.database,
+                lease_seconds=lease,
+                limit=LOST_A_ROUND,
+                attempt_seconds=self.settings.relay_generation_timeout_seconds
+                + self.settings.relay_queue_expires_seconds,
+            )
         if not self._may_judge():
             # The database stood still meanwhile, and nobody could beat.
             return
@@ -280,11 +286,12 @@ class Rescuer:
         lost = row.lost_attempts + (0 if row.handed_over else 1)
         # One that was handed over and may not begin anew had told its readers nothing.
         may_run = row.restartable or row.handed_over
-        untaken = row.kind not in BUILT_IN and self._waited_long(row)
-        return lost >= self.settings.relay_max_attempts or not may_run or untaken
+        late = row.late or self._waited_long(row)
+        no_more = lost >= self.settings.relay_max_attempts or not may_run
+        return row.cancel_requested or late or no_more
 
     def _waited_long(self, row: Lost) -> bool:
-        """Whether it was offered for as long as a queued one may wait: nobody may know its kind."""
+        """Whether it was offered for as long as a queued one may wait: nobody is there for it."""
         since = self._offers.since((row.id, row.attempt))
         longest = self.settings.relay_queue_expires_seconds
         return since is not None and time.monotonic() - since > longest
@@ -327,7 +334,8 @@ class Rescuer:
             log.exception("a lost generation could not be ended", extra={"generation": row.id})
 
     async def _end_lost(self, row: Lost) -> None:
-        """Ends it as `worker_lost` with the text that the log still has (protocol §5).
+        """Ends it with the text that the log still has (protocol §5): as `cancelled` where that was
+        asked for, else as `worker_lost`.
 
         The text comes in one token; where readers know no reset, all that they were shown comes
         event by event, so that what they counted stays right.
@@ -373,9 +381,11 @@ class Rescuer:
         if committed is None:
             return
         self.counts.ended_lost += 1
-        if not cancelled:
+        if cancelled:
+            log.warning("cancelled: nobody ran it", extra={"generation": row.id})
+        else:
             here().fail("worker_lost")
-        log.error("ended: its workers were lost", extra={"generation": row.id})
+            log.error("ended: its workers were lost", extra={"generation": row.id})
         attempt_log.append_terminal(committed.generation)
         await self._append(attempt_log)
         await self._announce(committed)

@@ -3,7 +3,16 @@
 from collections.abc import Collection
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, bindparam, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
@@ -23,7 +32,8 @@ MODEL_UNAVAILABLE = Failure("model_unavailable", "the model could not be reached
 class Lost(msgspec.Struct, frozen=True):
     """A running generation that nobody runs: handed over, or its worker silent for the lease.
 
-    It may be claimed with `attempt` as the attempt seen.
+    It may be claimed with `attempt` as the attempt seen. `late`: it began so long ago that nobody
+    can have run it for as long as a queued one may wait.
     """
 
     id: str
@@ -32,6 +42,8 @@ class Lost(msgspec.Struct, frozen=True):
     lost_attempts: int
     restartable: bool
     handed_over: bool
+    cancel_requested: bool
+    late: bool
 
 
 class Leftovers(msgspec.Struct, frozen=True):
@@ -54,6 +66,11 @@ _LOST = (
         generations.c.lost_attempts,
         generations.c.restartable,
         generations.c.handed_over,
+        generations.c.cancel_requested,
+        (
+            now_ms() - generations.c.started_at
+            > cast(generations.c.attempt, BigInteger) * bindparam("attempt_ms", type_=BigInteger)
+        ).label("late"),
     )
     .where(_is_lost)
     .order_by(generations.c.created_at)
@@ -144,11 +161,23 @@ async def look_for_leftovers(
     return Leftovers(**row._mapping)
 
 
-async def find_lost(db: Database, lease_seconds: float, limit: int) -> list[Lost]:
-    """At most `limit` running generations to be claimed anew, oldest first; raises Unavailable."""
-    parameters = {"lease_ms": round(lease_seconds * 1000), "limit": limit}
+async def find_lost(
+    db: Database, lease_seconds: float, limit: int, *, attempt_seconds: float | None = None
+) -> list[Lost]:
+    """At most `limit` running generations to be claimed anew, oldest first; raises Unavailable.
+
+    `attempt_seconds`: what one attempt and the wait for the next may take together; None where
+    none is ever late.
+    """
+    parameters = {
+        "lease_ms": round(lease_seconds * 1000),
+        "attempt_ms": None if attempt_seconds is None else round(attempt_seconds * 1000),
+        "limit": limit,
+    }
     rows = await db.fetch(_LOST, parameters)
-    return [Lost(**{**row._mapping, "kind": Kind(row.kind)}) for row in rows]
+    return [
+        Lost(**{**row._mapping, "kind": Kind(row.kind), "late": bool(row.late)}) for row in rows
+    ]
 
 
 async def find_unenqueued(

@@ -133,3 +133,20 @@ async def test_a_cancellation_survives_the_loss_of_the_worker(system: System) ->
     assert (ended["state"], ended["attempt"]) == ("cancelled", 2)
     assert reader.text == ended["output"]["text"] == "t1 t2 t3"
     assert (await system.model_stats())["requests"] == requests
+
+
+@pytest.mark.long
+async def test_a_cancellation_needs_no_worker_when_its_own_is_lost(system: System) -> None:
+    reader = await in_mid_silence(system)
+    for worker in system.workers:
+        worker.kill()
+    # Every relay has had the contact that it needs to judge.
+    await asyncio.sleep(2 * system.lease)
+    asked_at = time.monotonic()
+    await system.cancel(reader.generation_id)
+    await reader.finished(IN_FORCE_WITHIN + 1)
+    assert time.monotonic() - asked_at < IN_FORCE_WITHIN
+    ended = await system.resource(reader.generation_id)
+    assert (ended["state"], ended["attempt"]) == ("cancelled", 2)
+    assert reader.text == ended["output"]["text"] == "t1 t2 t3"
+    assert not any(worker.running for worker in system.workers)

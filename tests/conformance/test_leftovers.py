@@ -82,6 +82,28 @@ async def test_a_lost_one_tells_how_often_it_was_lost(acts: Acts) -> None:
         await acts.claimed(one, attempt)
 
 
+async def test_a_lost_one_is_late_once_all_its_attempts_and_waits_must_be_over(acts: Acts) -> None:
+    first, second = [(await acts.accept()).generation.id for _ in range(2)]
+    await acts.claimed(first)
+    await acts.claimed(second)
+    await hand_over(acts.db, first, 1)
+    await hand_over(acts.db, second, 1)
+    await acts.claimed(second, 1)
+    await hand_over(acts.db, second, 2)
+
+    async def late(seconds: float | None) -> list[str]:
+        lost = await find_lost(acts.db, LEASE, 10, attempt_seconds=seconds)
+        assert len(lost) == 2
+        return [one.id for one in lost if one.late]
+
+    await acts.elapse(100)
+    assert await late(101) == []
+    assert await late(99) == [first]
+    assert await late(49) == [first, second]
+    # However long an attempt may take.
+    assert await late(10**7) == await late(None) == []
+
+
 async def test_the_unenqueued_are_active_queued_and_not_overdue(acts: Acts) -> None:
     overdue = await acts.accept(expires=10)
     first, second, started = [await acts.accept() for _ in range(3)]

@@ -227,6 +227,64 @@ async def test_one_that_may_not_begin_anew_ends_at_its_first_loss(work: Work, cl
     assert (ended.state, ended.error.code) == (State.FAILED, "worker_lost")
 
 
+async def test_one_that_was_cancelled_ends_as_cancelled_with_its_text_though_no_worker_is_left(
+    work: Work, clock: Clock
+) -> None:
+    asked = await abandoned(work, "t1 t2")
+    rescuer = work.rescuer()
+    await judge(rescuer, clock)
+    assert await row_of(work, asked) == ("running", 1)
+    await work.cancel(asked)
+    await rescuer.round()
+    ended = await work.read(asked)
+    assert (ended.state, ended.attempt, ended.error) == (State.CANCELLED, 2, None)
+    assert (await work.turns(asked))[-1] == ("assistant", "t1 t2", True)
+    events = await work.told(asked)
+    assert [event.name for event in events] == ["reset", "status", "token", "cancelled"]
+    after = await work.store("And now?", conversation_id=asked.conversation_id)
+    assert after.state is State.QUEUED
+
+
+async def test_one_that_nobody_takes_over_ends_when_a_queued_one_would_have_expired(
+    work: Work, clock: Clock
+) -> None:
+    waits = 30.0
+    lost, given = await abandoned(work, "t1 t2"), await abandoned(work, "t3")
+    assert await hand_over(work.db, given.id, 1)
+    rescuer = work.rescuer(relay_queue_expires_seconds=waits)
+    await judge(rescuer, clock)
+    for _ in range(round(waits / LEASE * 3) - 2):
+        clock.now += LEASE / 3
+        await rescuer.round()
+        assert await row_of(work, lost) == ("running", 1)
+    for _ in range(3):
+        clock.now += LEASE / 3
+        await rescuer.round()
+    for one, said in ((lost, "t1 t2"), (given, "t3")):
+        ended = await work.read(one)
+        assert ended.error is not None
+        assert ended.output is not None
+        assert (ended.state, ended.error.code, ended.output.text) == (
+            State.FAILED,
+            "worker_lost",
+            said,
+        )
+
+
+async def test_after_a_month_what_was_lost_is_ended_and_not_begun_anew(
+    work: Work, clock: Clock
+) -> None:
+    asked = await abandoned(work, "t1 t2")
+    await work.sql("UPDATE generations SET started_at = started_at - 2592000000")
+    rescuer = work.rescuer()
+    await judge(rescuer, clock)
+    ended = await work.read(asked)
+    assert ended.error is not None
+    assert (ended.state, ended.error.code) == (State.FAILED, "worker_lost")
+    assert (await work.turns(asked))[-1] == ("assistant", "t1 t2", True)
+    assert (rescuer.counts.offered_again, await work.queue.depth()) == (0, 0)
+
+
 async def test_where_readers_know_no_reset_each_event_is_kept_apart(
     work: Work, clock: Clock
 ) -> None:
