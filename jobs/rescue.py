@@ -58,6 +58,8 @@ SUSPECT_SHARE = 0.5
 """Whoever is silent for so much of a lease may be about to look lost, or the database not to store
 what it takes: tried from then on, since it would pass once more after a lease without a beat."""
 ROWS_A_DUTY = 200
+EXPIRING_SECONDS = 1.0
+"""How long a round goes on with what is overdue: its other duties wait meanwhile."""
 LOST_A_ROUND = 2_000
 """All that a large worker may run: none of its generations waits for others to be claimed."""
 ENDS_AT_ONCE = 4
@@ -116,6 +118,8 @@ class Rescuer:
     _forget_at: float = 0.0
     _outage: Outage = field(default_factory=lambda: Outage("rescue can't read the database"))
     _enqueued: set[str] = field(default_factory=set)
+    _enqueued_before: set[str] = field(default_factory=set)
+    _enqueued_to: str | None = None
     _offers: Offers = field(default_factory=Offers)
     _unreadable: dict[str, float] = field(default_factory=dict)
     _end_again: dict[str, float] = field(default_factory=dict)
@@ -199,9 +203,17 @@ class Rescuer:
         if not self._left.overdue:
             return
         unavailable = await open_models(self.database)
-        for committed in await expire_overdue(
+        until = time.monotonic() + EXPIRING_SECONDS
+        while expired := await expire_overdue(
             self.database, limit=ROWS_A_DUTY, unavailable_models=unavailable
         ):
+            self._note_contact()
+            await self._tell_expired(expired)
+            if time.monotonic() >= until:
+                return
+
+    async def _tell_expired(self, expired: list[Committed]) -> None:
+        for committed in expired:
             ended = committed.generation
             self.counts.expired += ended.state is State.EXPIRED
             self.counts.model_unavailable += ended.state is State.FAILED
@@ -230,13 +242,18 @@ class Rescuer:
                 older_than_seconds=self._unenqueued_after,
                 limit=ROWS_A_DUTY,
                 endpoint=self.endpoint,
+                after=self._enqueued_to,
             )
-        before, self._enqueued = self._enqueued, set()
         for generation_id in ids:
             if not await self.queue.enqueue(generation_id, 0, defer_seconds=spread(len(ids))):
                 return
+            if generation_id not in self._enqueued_before:
+                self.counts.enqueued += generation_id not in self._enqueued
             self._enqueued.add(generation_id)
-            self.counts.enqueued += generation_id not in before
+        # Else the oldest, of a kind that no worker knows perhaps, would keep all others waiting.
+        self._enqueued_to = ids[-1] if len(ids) == ROWS_A_DUTY else None
+        if self._enqueued_to is None:
+            self._enqueued_before, self._enqueued = self._enqueued, set()
 
     async def _check_storing(self) -> None:
         # A full disk, or commits that hang, pass all that changes nothing, and no beat.

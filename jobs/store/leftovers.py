@@ -11,6 +11,7 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    or_,
     select,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -87,8 +88,16 @@ _is_unenqueued = and_(
 _UNENQUEUED = (
     select(generations.c.id)
     .where(_is_unenqueued)
-    .order_by(generations.c.created_at)
+    .order_by(generations.c.created_at, generations.c.id)
     .limit(bindparam("limit"))
+)
+_last = generations.alias("last")
+_last_created_at = (
+    select(_last.c.created_at).where(_last.c.id == bindparam("after")).scalar_subquery()
+)
+_UNENQUEUED_AFTER = _UNENQUEUED.where(
+    generations.c.created_at >= _last_created_at,
+    or_(generations.c.created_at > _last_created_at, generations.c.id > bindparam("after")),
 )
 _UNTAKEN_KINDS = (
     select(generations.c.kind, func.count().label("untaken"))
@@ -181,16 +190,27 @@ async def find_lost(
 
 
 async def find_unenqueued(
-    db: Database, older_than_seconds: float, limit: int, *, endpoint: str | None = None
+    db: Database,
+    older_than_seconds: float,
+    limit: int,
+    *,
+    endpoint: str | None = None,
+    after: str | None = None,
 ) -> list[str]:
     """At most `limit` ids, oldest first, that are active, queued for longer and not overdue.
+
+    `after`: only those behind this one, whatever became of it; none where it was deleted.
 
     Left out is what an open breaker keeps waiting at this endpoint, or where none is given at any.
     They may be in the queue all the same: enqueuing one twice must be harmless.
     """
     age_ms = round(older_than_seconds * 1000)
-    parameters = {"age_ms": age_ms, "limit": limit, "at_endpoint": endpoint}
-    return [row.id for row in await db.fetch(_UNENQUEUED, parameters)]
+    parameters = {"age_ms": age_ms, "limit": limit, "at_endpoint": endpoint, "after": after}
+    statement = _UNENQUEUED_AFTER
+    if after is None:
+        statement = _UNENQUEUED
+        del parameters["after"]
+    return [row.id for row in await db.fetch(statement, parameters)]
 
 
 async def find_untaken_kinds(db: Database, older_than_seconds: float) -> dict[str, int]:

@@ -17,7 +17,13 @@ from jobs.errors import Unavailable
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, Generation, SkillChoice, State
 from jobs.offers import AGAIN_SECONDS, LOST_SPREAD_SECONDS, SPREAD_SECONDS, spread
-from jobs.rescue import END_AGAIN_SECONDS, ENDS_AT_ONCE, UNHEARD_SHARE, UNREADABLE_SECONDS
+from jobs.rescue import (
+    END_AGAIN_SECONDS,
+    ENDS_AT_ONCE,
+    ROWS_A_DUTY,
+    UNHEARD_SHARE,
+    UNREADABLE_SECONDS,
+)
 from jobs.store import commits
 from jobs.store.claims import claim, hand_over, register_worker
 from jobs.store.leftovers import Lost, find_lost
@@ -94,6 +100,33 @@ async def test_what_was_stored_and_never_enqueued_is_started(work: Work) -> None
     assert rescuer.counts.enqueued == 1
     await work.hire()
     assert (await work.ended(asked)).state is State.COMPLETED
+
+
+async def test_many_that_nobody_takes_keep_no_others_from_being_enqueued(work: Work) -> None:
+    stored = 2 * ROWS_A_DUTY + 50
+    for _ in range(stored):
+        await work.store("Hello")
+    # Many of one instant.
+    await work.sql("UPDATE generations SET created_at = created_at / 1000 * 1000 - 60000")
+    rescuer = work.rescuer()
+    for _ in range(2):
+        # Once more from the oldest on, as when Redis has lost them.
+        await work.redis.delete(keys.QUEUE)
+        for there in (ROWS_A_DUTY, 2 * ROWS_A_DUTY, stored):
+            await rescuer.round()
+            assert await work.queue.depth() == there
+    assert rescuer.counts.enqueued == stored
+
+
+async def test_all_that_is_overdue_at_once_expires_in_one_round(work: Work, clock: Clock) -> None:
+    stored = ROWS_A_DUTY + 50
+    for _ in range(stored):
+        await work.store("Hello")
+    await work.sql("UPDATE generations SET expires_at = created_at - 1")
+    rescuer = work.rescuer()
+    await rescuer.round()
+    left = await work.sql("SELECT count(*) FROM generations WHERE state <> 'expired'")
+    assert (left, rescuer.counts.expired) == ([(0,)], stored)
 
 
 async def test_what_was_just_stored_is_left_to_its_relay(work: Work) -> None:
