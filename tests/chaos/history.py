@@ -41,10 +41,18 @@ class Asked:
     fails_with: frozenset[str] = frozenset()
     """Error codes that its script leads to; it must not complete then."""
     cancelled: bool = False
+    tokens: int | None = None
+    """What the model counts for the whole answer where the script fixes it."""
+    makes_persona: bool = False
     restartable: bool = True
     """False where its protocol knows no reset: what was begun is lost with its worker."""
     readers: list[Reader] = field(default_factory=list)
     sdk_readers: list[SdkReader] = field(default_factory=list)
+
+    @property
+    def heard_end_at(self) -> float:
+        """When the first reader heard of its end: it had ended by then."""
+        return min((one.end.at for one in self.readers if one.end is not None), default=_END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,12 @@ def _of_end(
             yield "completed means that the row is there", f"turns: {truth.turns}"
         if asked.text is not None and truth.text != asked.text:
             yield "a completed answer is whole", _difference(truth.text, asked.text)
+        usage = (resource.get("usage") or {}).get("output_tokens")
+        if asked.tokens is not None and usage != asked.tokens:
+            yield "usage is counted once", f"{usage} output tokens, not {asked.tokens}"
+        version = (resource["output"] or {}).get("persona_version")
+        if asked.makes_persona and version != 1:
+            yield "a version is made once", f"the persona's first one is {version}"
     elif truth.state == "cancelled":
         if not asked.cancelled:
             yield "cancelled only if somebody asked", f"{truth.resource}"
@@ -147,7 +161,7 @@ def _of_end(
     elif not (
         truth.state == "failed"
         and str(error).startswith("model_")
-        and _near(disturbances, "cuts_model", asked.at, _END)
+        and _near(disturbances, "cuts_model", asked.at, asked.heard_end_at)
     ):
         yield "ends completed unless there is a reason", f"{asked.at:.2f} {asked.model}: {resource}"
 

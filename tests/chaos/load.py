@@ -111,6 +111,7 @@ class Load:
         body: dict[str, Any] = {}
         text: str | None = None
         fails: frozenset[str] = frozenset()
+        count: int | None = None
         said = f"Hello {uuid.UUID(int=rng.getrandbits(128))}"
         if chance < 0.12:
             script, code = rng.choice(FAILING)
@@ -139,7 +140,8 @@ class Load:
         self.counts["requests"] += askers
         if len(set(ids)) != 1:
             raise AssertionError(f"one key, and {len(set(ids))} generations: {ids}")
-        return Asked(ids[0], model, at, text, fails)
+        makes_persona = "kind" in body
+        return Asked(ids[0], model, at, text, fails, tokens=count, makes_persona=makes_persona)
 
     async def _create(self, model: str, said: str, text: str | None) -> Asked:
         """Asks for a response, as often as it takes, under one key."""

@@ -121,6 +121,31 @@ def test_an_end_without_a_reason_is_seen() -> None:
     assert "an upstream's fault is never completed" in broken(fails_with=frozenset({"model_error"}))
 
 
+def test_a_cut_of_the_model_excuses_no_failure_that_came_before_it() -> None:
+    turns = [TURNS[0], ("assistant", "Hello you", True)]
+    whole = [*WHOLE[:3], end("1.4.9", "failed")]
+    row = resource("failed", error={"code": "model_error"})
+    truth = Truth(row, turns, whole, whole)
+    # Its end is heard at 3.0.
+    cut, late = (
+        Disturbance("model link cut", at, at + 0.1, 1, "", cuts_model=True) for at in (2.0, 490.0)
+    )
+    assert broken(whole, truth=truth, struck=[cut]) == set()
+    assert broken(whole, truth=truth, struck=[late]) == {"ends completed unless there is a reason"}
+
+
+def test_usage_that_is_counted_twice_and_a_version_that_is_made_twice_are_seen() -> None:
+    def ended(tokens: int, version: int) -> Truth:
+        row = resource(usage={"input_tokens": 1, "output_tokens": tokens})
+        row["output"]["persona_version"] = version
+        return Truth(row, TURNS, WHOLE, WHOLE)
+
+    assert broken(truth=ended(2, 1), tokens=2, makes_persona=True) == set()
+    assert broken(truth=ended(4, 1), tokens=2, makes_persona=True) == {"usage is counted once"}
+    assert broken(truth=ended(2, 2), tokens=2, makes_persona=True) == {"a version is made once"}
+    assert "usage is counted once" in broken(tokens=2)
+
+
 def second_attempt(reason: str = "worker_lost") -> list[Heard]:
     return [
         event("2.1.0", "reset", reason=reason, attempt=2),
