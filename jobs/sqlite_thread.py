@@ -6,10 +6,12 @@ greenlets: together more than all that SQLite does, its sync to the disk include
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Executable, Row, StaticPool, create_engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
+
+from jobs.sqlite_statements import Statements, as_sqlalchemy
 
 T = TypeVar("T")
 
@@ -17,15 +19,16 @@ T = TypeVar("T")
 class PlainConnection(AsyncConnection):
     """A connection of whoever runs in its thread: what is awaited of it is over at once."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, execute: Callable[..., Any]) -> None:
         # Not the base class's own, which asks for an engine whose driver is awaited.
         self.sync_connection = connection
+        self._execute = execute
 
     async def execute(  # type: ignore[override]
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
     ) -> Any:
         """Runs a statement."""
-        return self._proxied.execute(statement, parameters)
+        return self._execute(statement, parameters)
 
     async def stream(  # type: ignore[override]
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
@@ -46,8 +49,10 @@ class ThreadWork:
             pool_reset_on_return=None,
             **options,
         )
+        self._driver = connection
         self._connection = engine.connect()
-        self._awaitable = PlainConnection(self._connection)
+        self._statements = Statements(engine.dialect)
+        self._awaitable = PlainConnection(self._connection, self._execute)
 
     def transact(
         self,
@@ -59,19 +64,51 @@ class ThreadWork:
 
         It may await its connection and nothing else: RuntimeError where it does.
         """
-        with self._connection.begin():
-            self._connection.exec_driver_sql(begin)
+        self._plainly(begin)
+        try:
             result = _finished(work(self._awaitable))
             before_commit()
+            self._end("COMMIT")
+        except BaseException:
+            self._end("ROLLBACK")
+            raise
         return result
 
     def alone(
         self, statement: Executable, parameters: Mapping[str, Any] | None
     ) -> Sequence[Row[Any]]:
         """The rows of one statement, which is a transaction by itself."""
-        with self._connection.begin():
-            result = self._connection.execute(statement, parameters)
-            return result.all() if result.returns_rows else ()
+        try:
+            result = self._execute(statement, parameters)
+            rows: Sequence[Row[Any]] = result.all() if result.returns_rows else ()
+        except BaseException:
+            self._end("ROLLBACK")
+            raise
+        self._end("COMMIT")
+        return rows
+
+    def _execute(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Any:
+        given = {} if parameters is None else parameters
+        # Whoever listens to statements hears of all.
+        if not self._connection.dispatch.before_cursor_execute and isinstance(given, Mapping):
+            prepared = self._statements.prepared(statement, given)
+            if prepared is not None:
+                return prepared.run(self._driver, given)
+        return self._connection.execute(statement, parameters)
+
+    def _end(self, how: Literal["COMMIT", "ROLLBACK"]) -> None:
+        """Ends the transaction, if one is open, for SQLAlchemy as well if that knows of it."""
+        if self._driver.in_transaction:
+            self._plainly(how)
+        if self._connection.in_transaction():
+            # With nothing left to do for the driver.
+            self._connection.rollback()
+
+    def _plainly(self, sql: str) -> None:
+        try:
+            self._driver.execute(sql)
+        except sqlite3.Error as error:
+            raise as_sqlalchemy(error, self._connection.dialect, sql) from error
 
 
 def _finished(work: Awaitable[T]) -> T:

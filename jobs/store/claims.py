@@ -134,7 +134,10 @@ _CLAIM = _CLAIM_WHATEVER_IS_OPEN.where(or_(~_was_queued, ~is_open()))
 def _claim_of(kinds: frozenset[str] | None, *, whatever_is_open: bool) -> Update:
     """The claim by who runs these kinds alone; by who only ends it, of any."""
     statement = _CLAIM_WHATEVER_IS_OPEN if whatever_is_open else _CLAIM
-    return statement if kinds is None else statement.where(generations.c.kind.in_(sorted(kinds)))
+    if kinds is None:
+        return statement
+    # Not IN, whose words depend on its values: it would be compiled at every claim.
+    return statement.where(or_(*(generations.c.kind == kind for kind in sorted(kinds))))
 
 
 _KIND_OF_OFFERED = select(generations.c.kind).where(
