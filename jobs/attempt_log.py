@@ -22,7 +22,7 @@ from jobs.events import (
     terminal_frame,
     token_frame,
 )
-from jobs.generation import FileChange, Generation, SkillChoice, encode
+from jobs.generation import FileChange, Generation, SkillChoice, State, encode
 from jobs.timeline import Entry, add_event, add_token_batch, pack, rebuild
 
 CHUNK_FRAMES = 500
@@ -30,14 +30,22 @@ CHUNK_BYTES = 1 << 18
 
 
 class AttemptLog:
-    """Append-only; `on_change(urgent)` is called after each append, urgent for the first text."""
+    """Append-only; `on_change(urgent)` is called after each append, urgent for the first text.
+
+    `on_open` is called where only the status is new, which may wait for what comes next.
+    """
 
     def __init__(
-        self, generation_id: str, attempt: int, on_change: Callable[["AttemptLog", bool], None]
+        self,
+        generation_id: str,
+        attempt: int,
+        on_change: Callable[["AttemptLog", bool], None],
+        on_open: Callable[["AttemptLog"], None] = lambda _: None,
     ) -> None:
         self.generation_id = generation_id
         self.attempt = attempt
         self._on_change = on_change
+        self._on_open = on_open
         self._text = io.StringIO()
         self._entries: list[Entry] = []
         self._batch: list[str] = []
@@ -103,6 +111,11 @@ class AttemptLog:
             begun.append(delta)
         self._delta_end = delta.at + len(delta.text)
         self._on_change(self, delta.at == 0)
+
+    def open(self) -> None:
+        """Adds that it runs, once all that was before it is there."""
+        self._number("status", Status(State.RUNNING, self.attempt))
+        self._on_open(self)
 
     def append(self, event: Event, data: EventData) -> None:
         """Adds another event after all that came so far."""

@@ -20,9 +20,9 @@ from jobs.cancelling import end_tasks
 from jobs.conclude import conclude
 from jobs.converse import NO_TOOLS, Answer, Bounds, GenerationFailed, converse
 from jobs.errors import Unavailable
-from jobs.events import Reset, Status
+from jobs.events import Reset
 from jobs.finish import Ending
-from jobs.generation import Failure, Kind, State
+from jobs.generation import Failure, Kind
 from jobs.kept import kept_text
 from jobs.kinds import Kinds, Tool
 from jobs.own_tools import schemas_of
@@ -95,7 +95,7 @@ async def generate(workshop: Workshop, claimed: Claimed, stop: Stop) -> None:
     attempt_log = publisher.start(claimed.id, claimed.attempt, lambda: stop.request("fenced"))
     if claimed.reset is not None:
         attempt_log.append("reset", Reset(claimed.reset, claimed.attempt))
-    attempt_log.append("status", Status(State.RUNNING, claimed.attempt))
+    attempt_log.open()
     if claimed.cancel_requested:
         attempt_log.append_text(shown)
         stop.request("cancelled")

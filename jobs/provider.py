@@ -76,6 +76,9 @@ class Provider:
 
     def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
         self._client = client
+        # Whole: the SDK would put it together, and parse it once more, for each request.
+        base = client.base_url
+        self._url = str(base.copy_with(raw_path=base.raw_path + b"chat/completions"))
         key = settings.openai_api_key or ""
         # A short placeholder is no secret, and may be part of any word.
         self._secret = key if len(key) >= _SECRET_CHARACTERS else ""
@@ -165,7 +168,7 @@ class Provider:
         try:
             with watch:
                 answer = await self._client.post(
-                    "/chat/completions",
+                    self._url,
                     cast_to=ChatCompletionChunk,
                     body=body,
                     stream=True,

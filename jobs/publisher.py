@@ -101,7 +101,7 @@ class Publisher:
         """The log of a claimed attempt; `on_fenced` is called once a newer attempt has written."""
         if earlier := self._logs.get(generation_id):
             self._release(earlier)
-        attempt_log = AttemptLog(generation_id, attempt, self._changed)
+        attempt_log = AttemptLog(generation_id, attempt, self._changed, self._opened)
         self._logs[generation_id] = attempt_log
         self._on_fenced[attempt_log] = on_fenced
         return attempt_log
@@ -143,6 +143,14 @@ class Publisher:
     def _writes(self, attempt_log: AttemptLog) -> bool:
         """Whether this log is still written: not abandoned, fenced, ended or given up."""
         return self._logs.get(attempt_log.generation_id) is attempt_log
+
+    def _opened(self, attempt_log: AttemptLog) -> None:
+        # A flush of its own would be in the way of the first words, where the model is fast.
+        self._loop.call_later(self._longest_pause, self._tell_opening, attempt_log)
+
+    def _tell_opening(self, attempt_log: AttemptLog) -> None:
+        if attempt_log.pending:
+            self._changed(attempt_log, True)
 
     def _changed(self, attempt_log: AttemptLog, urgent: bool) -> None:
         if not self._writes(attempt_log):

@@ -216,6 +216,8 @@ class Runner:
             log.error("an attempt broke off", exc_info=error, extra={"generation": claimed.id})
 
     async def _announce_start(self, claimed: Claimed) -> None:
+        # In this turn of the loop the attempt asks its model, for whose words readers wait.
+        await asyncio.sleep(0)
         await self._workshop.ending.signals.changed(claimed.owner, started(claimed))
 
 

@@ -200,6 +200,8 @@ class WakingWorker(Worker):
     async def _let_go(self, job_id: str, *, finished: bool) -> None:
         """Unmarks a job, and takes one that is finished out of the queue; as arq's finish_job."""
         mark = in_progress_key_prefix + job_id
+        # In this turn of the loop what it started asks its model, for whose words readers wait.
+        await asyncio.sleep(0)
         if not finished:
             await self._redis.call("DEL", mark)
             return

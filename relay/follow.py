@@ -40,6 +40,7 @@ class Follower:
     """
 
     __slots__ = (
+        "_closed",
         "_cursor",
         "_heard_at",
         "_heartbeat",
@@ -79,7 +80,7 @@ class Follower:
         self._write: Callable[[bytes], bool] | None = None
         # Whether the row and the log are to be read: something may have been missed.
         self._repair = True
-        self._idle = False
+        self._idle = self._closed = False
         self._heartbeat: bytes | None = None
         self._heard_at = self._sent_at = time.monotonic()
         sources.pulse.add(self)
@@ -100,8 +101,9 @@ class Follower:
         return self._past.waits
 
     def listen(self) -> None:
-        """Begins to subscribe, so that `join` has less to wait for."""
-        self._sources.hub.listen(self.generation_id, self)
+        """Begins to subscribe, so that `join` has less to wait for; not once it is closed."""
+        if not self._closed:
+            self._sources.hub.listen(self.generation_id, self)
 
     async def join(self) -> bool:
         """Subscribes; whether Redis acknowledged it. To be awaited before anything is read."""
@@ -112,6 +114,7 @@ class Follower:
         self._sources.hub.leave(self, generation_id=self.generation_id)
         self._sources.pulse.discard(self)
         self._inbox.clear()
+        self._closed = True
 
     def begin_queued(self) -> None:
         """Takes for known that the generation was just stored: nothing is past, all will be live.

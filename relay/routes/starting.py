@@ -1,5 +1,6 @@
 """From a well-formed request to the answer about its generation: one way for all three calls."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -111,10 +112,17 @@ async def start_streamed(
     with slots.acquire(access.owner, access.token_prefix, reconnect=replays) as slot:
         generation_id = None
         if follower is not None:
-            follower.listen()
+            _listen_soon(follower)
             generation_id = follower.generation_id
         accepted = await accept_generation(call.services, new, generation_id)
         return slot.hold(await respond(accepted))
+
+
+def _listen_soon(follower: Follower) -> None:
+    """Begins to subscribe once the database has its work, which takes longer."""
+    loop = asyncio.get_running_loop()
+    # The next turn of the loop gives the statement to the database's thread, or to its socket.
+    loop.call_soon(loop.call_soon, follower.listen)
 
 
 async def _start_listening(call: Call, new: NewGeneration) -> Response:

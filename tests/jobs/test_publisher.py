@@ -45,6 +45,43 @@ async def test_what_was_appended_is_in_the_log_and_told(redis_url: str) -> None:
         assert not any(message.terminal for message in listener.messages[:-1])
 
 
+async def test_the_opening_leaves_with_the_first_words_of_a_fast_model() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=60_000)
+    log = link.start(NAME, 1, lambda: None)
+    log.open()
+    await asyncio.sleep(0)
+    assert scripted.calls == []
+    log.append_text("Hello")
+    assert await link.drain(2)
+    [[append]] = scripted.calls
+    assert len(append.frames) == 2
+    link.stop()
+
+
+async def test_the_opening_of_a_silent_model_is_told_within_the_longest_pause() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=5)
+    log = link.start(NAME, 1, lambda: None)
+    log.open()
+    await scripted.called(1)
+    [[append]] = scripted.calls
+    assert [append.first, len(append.frames)] == [1, 1]
+    assert await link.drain(2)
+    # One that was told with something else, or let go, is not told once more.
+    for number, let_go in ((2, False), (3, True)):
+        other = link.start(f"gen_{number}", 1, lambda: None)
+        other.open()
+        if let_go:
+            link.abandon(other)
+        else:
+            other.append_text("x")
+    await scripted.called(2)
+    await asyncio.sleep(0.02)
+    assert len(scripted.calls) == 2
+    link.stop()
+
+
 async def test_tokens_of_one_read_leave_as_one_event(redis_url: str) -> None:
     async with open_rig(redis_url) as rig:
         log = rig.start()

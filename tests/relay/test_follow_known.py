@@ -102,3 +102,10 @@ async def test_one_that_was_claimed_anew_since_is_told_from_its_reset(
     told = await (await knowing(side, row, Cursor(1, 1, 0))).finish()
     assert (told[0].id, told[0].event) == ("2.1.0", "reset")
     assert_is_the_rest(told, await author.log_of(anew))
+
+
+async def test_one_that_is_closed_begins_to_subscribe_to_nothing(side: ReadingSide) -> None:
+    follower = Follower(side.sources, "gen_given_up")
+    follower.close()
+    follower.listen()
+    assert side.sources.hub.channels == 0
