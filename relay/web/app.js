@@ -102,6 +102,12 @@ const trouble = element("p", {
   data: { testid: "trouble" },
 });
 
+function askForToken() {
+  // A field in a pane that is not shown takes no focus.
+  if (matchMedia("(max-width: 1079px)").matches) showPane("list");
+  list.askForToken();
+}
+
 function isForbidden(/** @type {any} */ error) {
   return error.status === 401 || error.status === 403;
 }
@@ -113,14 +119,14 @@ function unread(/** @type {any} */ error) {
     trouble.hidden = false;
     setText(trouble, error.message);
   }
-  if (isForbidden(error)) list.askForToken();
+  if (isForbidden(error)) askForToken();
 }
 
 /** What was refused is shown until something else is asked; `undone` says what was not done. */
 function refused(/** @type {any} */ error, /** @type {string} */ undone) {
   if (error.name === "AbortError") return;
   box.refuse(error, undone);
-  if (isForbidden(error)) list.askForToken();
+  if (isForbidden(error)) askForToken();
 }
 
 function admitted() {
@@ -235,7 +241,7 @@ function told(/** @type {string} */ what, /** @type {any} */ generation) {
     announce(words[/** @type {keyof typeof words} */ (generation.state)] + changed);
     void list.load();
   }
-  if (what === "unauthorized") list.askForToken();
+  if (what === "unauthorized") askForToken();
   drawSoon();
 }
 
@@ -281,7 +287,7 @@ function open() {
         made = generation;
         go(`#/personas/${generation.persona_id}`);
       },
-      (error) => error.status === 401 && list.askForToken(),
+      (error) => error.status === 401 && askForToken(),
     );
     main.replaceChildren(trouble, form.node);
     files.update(null);

@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 from playwright.async_api import Route, expect
 
+from tests.browser.accessible import assert_accessible
 from tests.browser.visit import Visit
 
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script> **bold** <b>not</b>'
@@ -118,7 +119,10 @@ async def test_reduced_motion_moves_nothing(visit: Visit) -> None:
     await visit.quiet()
 
 
-async def test_a_server_that_wants_a_token_is_given_it_with_every_request(visit: Visit) -> None:
+@pytest.mark.parametrize("width", [1280, 360])
+async def test_a_server_that_wants_a_token_is_given_it_with_every_request(
+    visit: Visit, width: int
+) -> None:
     refused = 0
 
     async def guard(route: Route) -> None:
@@ -131,14 +135,19 @@ async def test_a_server_that_wants_a_token_is_given_it_with_every_request(visit:
         await route.fulfill(status=401, json=problem, content_type="application/problem+json")
 
     await visit.page.route("**/v1/**", guard)
+    await visit.page.set_viewport_size({"width": width, "height": 760})
     await visit.page.goto(f"{visit.url}/#/chat")
     await expect(visit.test_id("trouble")).to_contain_text("asks for a valid API token")
+    await expect(visit.test_id("token-asked")).to_be_visible()
     await expect(visit.test_id("token-input")).to_be_focused()
+    await assert_accessible(visit)
     await visit.test_id("token-input").fill("prt_right")
     await visit.test_id("token-input").press("Enter")
     await expect(visit.test_id("trouble")).to_be_hidden()
+    await expect(visit.test_id("composer")).to_be_visible()
     assert refused > 0
     before = refused
+    await visit.page.set_viewport_size({"width": 1280, "height": 760})
     await visit.name_model("demo-echo-fast")
     await visit.say("Let in")
     await visit.quiet()

@@ -81,7 +81,14 @@ export function sidebar(root, { onError, onToken }) {
     api.setToken(token.value.trim());
     // Another token may be another owner's.
     [newest, further, nextCursor, chats] = [[], [], null, chatList()];
+    asked.hidden = true;
     onToken();
+  });
+  const asked = element("p", {
+    class: "trouble",
+    text: "This server asks for a valid API token.",
+    hidden: true,
+    data: { testid: "token-asked" },
   });
   const fields = element(
     "form",
@@ -90,6 +97,7 @@ export function sidebar(root, { onError, onToken }) {
     model,
     element("label", { for: "token", text: "API token" }),
     token,
+    asked,
     element("p", { class: "hint", text: "Both are forgotten when the tab is closed." }),
   );
   const settings = element(
@@ -262,6 +270,7 @@ export function sidebar(root, { onError, onToken }) {
     /** Opens the settings where a token is missing. */
     askForToken() {
       settings.open = true;
+      asked.hidden = false;
       token.focus();
     },
   };
