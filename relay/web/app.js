@@ -177,9 +177,13 @@ async function again(/** @type {any} */ generation) {
 }
 
 function stop() {
-  if (!place?.known.live || place.known.live.shown.generation) return;
-  announce("Stopping.");
-  void place.stop();
+  const live = place?.known.live;
+  if (!live || live.shown.generation) return;
+  void attempt("stop", "Not stopped.", async () => {
+    await place?.stop();
+    // Only now is it true, and it may be over already.
+    if (live === place?.known.live && !live.shown.generation) announce("Stopping.");
+  });
 }
 
 /** Draws at most once a frame, however fast the tokens come. */

@@ -301,7 +301,7 @@ export function openPlace(where, tell) {
     }
   }
 
-  /** Asks the followed generation to stop; its stream tells when it has. */
+  /** Asks the followed generation to stop; its stream tells when it has. Throws what the API refuses. */
   async function stop() {
     const { live } = known;
     if (!live || live.stopping || live.shown.generation) return;
@@ -311,8 +311,8 @@ export function openPlace(where, tell) {
       await api.cancel(live.generation.id);
     } catch (error) {
       live.stopping = false;
-      known.error = error;
       change();
+      throw error;
     }
   }
 

@@ -89,3 +89,27 @@ async def test_who_presses_try_again_twice_asks_once(visit: Visit) -> None:
     said = [turn["text"] for turn in turns if turn["role"] == "user"]
     assert said == ["A report, please"] * 2
     assert (await visit.conversation())["active_generation"] is None
+
+
+async def test_stop_while_offline_is_said_not_to_be_done_and_can_be_pressed_again(
+    visit: Visit,
+) -> None:
+    await visit.open("#/chat", "demo-silent-after-3")
+    await visit.say("Think")
+    await expect(visit.answer).not_to_be_empty()
+    await visit.page.context.set_offline(True)
+    await visit.test_id("stop").click()
+    # The first retry of what may be retried would come too late for this.
+    told = expect(visit.test_id("composer-error"))
+    await told.to_have_text("Not stopped. You are offline.", timeout=2_000)
+    await visit.drawn()
+    await expect(visit.test_id("composer-error")).to_be_visible()
+    await expect(visit.test_id("stop")).to_be_enabled()
+    await expect(visit.test_id("activity")).not_to_contain_text("Stopping")
+    await expect(visit.test_id("announcer")).not_to_contain_text("Stop")
+    await assert_accessible(visit)
+    await visit.page.context.set_offline(False)
+    await visit.test_id("stop").click()
+    await expect(visit.test_id("turn-outcome")).to_contain_text("Stopped")
+    await expect(visit.test_id("composer-error")).to_be_hidden()
+    await expect(visit.test_id("announcer")).to_have_text("Stopped.")
