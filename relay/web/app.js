@@ -15,6 +15,7 @@ import { conversationView } from "./views/conversation.js";
 import { heading } from "./views/heading.js";
 import { inspector } from "./views/inspector.js";
 import { newPersona } from "./views/new_persona.js";
+import { nowhere } from "./views/nowhere.js";
 import { sidebar } from "./views/sidebar.js";
 import { timelineView } from "./views/timeline.js";
 
@@ -254,6 +255,17 @@ function go(/** @type {string} */ hash) {
   else location.hash = hash;
 }
 
+/** What the address names; `kind` is null where that is no place of this page. */
+function addressed() {
+  const [, kind = "", ...rest] = location.hash.replace(/^#/, "").split("/");
+  try {
+    const [id = ""] = rest.map(decodeURIComponent);
+    return { kind: ["", "personas", "chat"].includes(kind) ? kind : null, id };
+  } catch {
+    return { kind: null, id: "" };
+  }
+}
+
 /** Opens what the address names. */
 function open() {
   place?.close();
@@ -261,7 +273,7 @@ function open() {
   trouble.hidden = true;
   box.settle();
   box.node.hidden = false;
-  const [, kind = "", id = ""] = location.hash.replace(/^#/, "").split("/").map(decodeURIComponent);
+  const { kind, id } = addressed();
   showPane("conversation");
   list.show(id);
   box.open(`#/${kind}/${id}`);
@@ -283,6 +295,10 @@ function open() {
     box.update({ active: false, stopping: false, prompt: "Write a message" });
     files.update(null);
     document.title = "New chat · Persona Relay";
+  } else if (kind === null) {
+    main.replaceChildren(nowhere());
+    files.update(null);
+    document.title = "Persona Relay";
   } else {
     const form = newPersona(
       (generation) => {
@@ -299,7 +315,7 @@ function open() {
     form.focus();
   }
   document.body.classList.toggle("has-inspector", kind === "personas" && id !== "");
-  if (kind === "chat" || id) box.focus();
+  if (main.contains(box.node)) box.focus();
   void list.load();
 }
 
