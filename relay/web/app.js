@@ -187,8 +187,20 @@ function stop() {
   });
 }
 
+function isActive() {
+  const live = place?.known.live;
+  return Boolean(live && !live.shown.generation);
+}
+
+function showTitle() {
+  const title = `${isActive() ? "● " : ""}${place?.known.persona?.name ?? "Chat"} · Persona Relay`;
+  if (document.title !== title) document.title = title;
+}
+
 /** Draws at most once a frame, however fast the tokens come. */
 function drawSoon() {
+  // A hidden tab has no frames, and its title is all that is seen of it.
+  if (place && document.hidden) showTitle();
   if (drawing) return;
   drawing = true;
   requestAnimationFrame(() => {
@@ -201,7 +213,7 @@ function draw() {
   if (!place) return;
   const { known } = place;
   const live = known.live;
-  const active = Boolean(live && !live.shown.generation);
+  const active = isActive();
   title.update(known);
   const hint = known.loaded ? "Say something to begin." : known.error ? "" : "Loading…";
   main.toggleAttribute("data-loading", !known.loaded && !known.error);
@@ -220,7 +232,7 @@ function draw() {
   const why = gone ? "It is not there: deleted, or never made." : known.error?.message;
   if (known.error) setText(trouble, why);
   box.node.hidden = gone;
-  document.title = `${active ? "● " : ""}${known.persona?.name ?? "Chat"} · Persona Relay`;
+  showTitle();
 }
 
 function told(/** @type {string} */ what, /** @type {any} */ generation) {
@@ -320,7 +332,10 @@ function open() {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !document.querySelector("dialog[open]")) stop();
+  // An input method's Escape is its own, and so is that of a field or a list that is not the message.
+  if (event.key !== "Escape" || event.isComposing || document.querySelector("dialog[open]")) return;
+  const field = /** @type {Element} */ (event.target).closest("input, select, textarea");
+  if (!field || box.node.contains(field)) stop();
 });
 for (const button of document.querySelectorAll(".panes button")) {
   button.addEventListener("click", () =>

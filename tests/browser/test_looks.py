@@ -199,3 +199,37 @@ async def test_who_scrolls_up_a_little_while_words_come_is_left_there(visit: Vis
     await expect(to_end).to_be_hidden()
     await visit.test_id("stop").click()
     await visit.quiet()
+
+
+async def test_escape_belongs_to_the_field_that_it_is_pressed_in(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-silent-after-3")
+    await visit.say("Think")
+    await expect(visit.answer).not_to_be_empty()
+    stops: list[str] = []
+    visit.page.on("request", lambda one: one.url.endswith("/cancel") and stops.append(one.url))
+    await visit.test_id("model-input").press("Escape")
+    await visit.test_id("token-input").press("Escape")
+    # An input method's Escape leaves a word that is not written to its end.
+    composing = {"key": "Escape", "isComposing": True, "bubbles": True}
+    await visit.test_id("composer").dispatch_event("keydown", composing)
+    await visit.drawn()
+    await expect(visit.test_id("stop")).to_be_enabled()
+    assert stops == []
+    await visit.test_id("composer").press("Escape")
+    await expect(visit.test_id("turn-outcome")).to_contain_text("Stopped")
+    assert len(stops) == 1
+
+
+async def test_the_title_of_a_hidden_tab_tells_when_the_writing_ends(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-tokens-40-40")
+    await visit.say("Count")
+    await expect(visit.answer).to_contain_text("t5 ")
+    await expect(visit.page).to_have_title("● Chat · Persona Relay")
+    # A hidden tab is given no frame.
+    await visit.page.evaluate(
+        """() => {
+          Object.defineProperty(document, "hidden", { value: true });
+          window.requestAnimationFrame = () => 0;
+        }"""
+    )
+    await expect(visit.page).to_have_title("Chat · Persona Relay")
