@@ -191,6 +191,7 @@ export function openPlace(where, tell) {
     };
     known.live = live;
     let running = false;
+    let idle = false;
     const mine = follow(generation.id, {
       root: api.root,
       token: api.token,
@@ -201,7 +202,8 @@ export function openPlace(where, tell) {
       },
       onEvent(event) {
         const { worker } = live.shown;
-        if (event.type !== "heartbeat") live.heardAt = Date.now();
+        idle = event.type === "idle";
+        if (event.type !== "heartbeat" && !idle) live.heardAt = Date.now();
         live.shown = apply(live.shown, event);
         if (live.shown.state === "running" && !running) tell("running");
         running ||= live.shown.state === "running";
@@ -212,6 +214,11 @@ export function openPlace(where, tell) {
         change();
       },
       onConnection(connection) {
+        // The orderly end of a silent stream is no loss, unless it can't be taken up again.
+        if (connection === "waiting" && idle) {
+          idle = false;
+          return;
+        }
         live.connection = connection;
         live.timeline = noteConnection(live.timeline, connection, Date.now());
         change();

@@ -61,15 +61,12 @@ export function nothing(generation = {}) {
  * @returns {Shown}
  */
 export function apply(before, { type, data }) {
-  if (type === "heartbeat") {
-    return {
-      ...before,
-      state: data.state,
-      worker: data.worker,
-      silentSeconds: data.silent_seconds,
-    };
+  if (type === "heartbeat" || type === "idle") {
+    const { state, worker = before.worker, silent_seconds } = data;
+    // Each connection counts from its own start, but the silence goes on.
+    const silentSeconds = Math.max(before.silentSeconds, silent_seconds);
+    return { ...before, state, worker, silentSeconds };
   }
-  if (type === "idle") return { ...before, state: data.state, silentSeconds: data.silent_seconds };
   const shown = { ...before, worker: /** @type {const} */ ("alive"), silentSeconds: 0 };
   switch (type) {
     case "status":

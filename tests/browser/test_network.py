@@ -1,9 +1,10 @@
 """The page on a bad network: connections cut, held and refused on purpose."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.browser.visit import Visit
 from tests.services.proxy import DelayingProxy, Direction
@@ -37,6 +38,59 @@ async def assert_whole(visit: Visit, count: int) -> None:
     states = await visit.watched("answers")
     assert len(states) > 5
     assert all(stored.startswith(state.rstrip()) for state in states)
+
+
+IDLE = """retry: 100
+
+event: status
+data: {"state":"running","attempt":1}
+id: 1.1.0
+
+event: idle
+data: {"state":"running","silent_seconds":90}
+
+"""
+
+
+async def test_the_orderly_end_of_a_silent_stream_is_no_lost_connection(visit: Visit) -> None:
+    asked: list[str | None] = []
+
+    async def idle_at_first(route: Route) -> None:
+        asked.append(route.request.headers.get("last-event-id"))
+        if len(asked) == 1:
+            await route.fulfill(status=200, content_type="text/event-stream", body=IDLE)
+            return
+        beat = {"state": "running", "attempt": 1, "seq": 1, "worker": "alive", "silent_seconds": 1}
+        data = f"event: heartbeat\ndata: {json.dumps(beat)}\n\n"
+        head, _, idle = IDLE.partition("event: idle")
+        again = head.partition("event: status")[0] + data + f"event: idle{idle}".replace("90", "5")
+        if len(asked) < 4:
+            await route.fulfill(status=200, content_type="text/event-stream", body=again)
+        else:
+            await route.continue_()
+
+    await visit.page.route("**/events", idle_at_first)
+    await visit.open("#/chat", "demo-silent")
+    await visit.page.evaluate(
+        """() => {
+          window.told = new Set();
+          new MutationObserver(() => {
+            for (const id of ["activity", "line-state", "line-facts"])
+              window.told.add(document.querySelector(`[data-testid="${id}"]`)?.textContent);
+          }).observe(document.body, { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+    await visit.say("Say nothing")
+    await eventually(lambda: len(asked) >= 4)
+    told = " | ".join(str(one) for one in await visit.page.evaluate("[...window.told]"))
+    assert asked[:4] == [None, "1.1.0", "1.1.0", "1.1.0"]
+    assert "lost" not in told
+    assert "Away" not in told
+    assert "reconnect" not in told
+    # Each stream counts its own silence, and the page the whole of it.
+    await expect(visit.test_id("activity")).to_contain_text("silent for 90 s")
+    await visit.test_id("stop").click()
+    await expect(visit.test_id("stop")).to_be_hidden()
 
 
 async def test_cut_connections_are_taken_up_at_the_next_word(
