@@ -2,8 +2,8 @@
  * Shows a safe part of Markdown: paragraphs, headings, lists, quotes, code, rules, bold and italic.
  *
  * The text becomes text nodes and nothing else: no HTML, no links, no images, whatever the model wrote.
- * What is not understood is shown as it was written. `blocks` is pure; `show` changes only the
- * elements of blocks that differ, so that a stream touches just its last one.
+ * What is not understood is shown as it was written. `blocks` is pure; `show` changes only what
+ * differs, so that a stream adds to its last block, and what is selected there stays so.
  */
 
 import { element } from "./element.js";
@@ -168,6 +168,32 @@ function draw(block) {
   }
 }
 
+/**
+ * Makes `old` equal to `made` with as little change as can be: text only grows where it did, so that a
+ * selection, the focus and what was scrolled stay.
+ * @param {Node} old @param {Node} made
+ */
+function patch(old, made) {
+  if (old.nodeName !== made.nodeName) {
+    /** @type {ChildNode} */ (old).replaceWith(made);
+    return;
+  }
+  if (old instanceof Text) {
+    const [before, now] = [old.data, /** @type {Text} */ (made).data];
+    if (now.startsWith(before)) old.appendData(now.slice(before.length));
+    else old.data = now;
+    return;
+  }
+  const [element, like] = [/** @type {Element} */ (old), /** @type {Element} */ (made)];
+  for (const { name } of [...element.attributes])
+    if (!like.hasAttribute(name)) element.removeAttribute(name);
+  for (const { name, value } of like.attributes)
+    if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+  const [there, wanted] = [[...element.childNodes], [...like.childNodes]];
+  wanted.forEach((child, at) => (there[at] ? patch(there[at], child) : element.append(child)));
+  for (const child of there.slice(wanted.length)) child.remove();
+}
+
 const drawn = new WeakMap();
 
 /** Makes `container` show `text`. */
@@ -178,8 +204,12 @@ export function show(/** @type {Element} */ container, /** @type {string} */ tex
   const sources = now.map((block) => `${block.kind} ${block.source}`);
   let same = 0;
   while (same < sources.length && sources[same] === before.sources[same]) same += 1;
-  while (container.childElementCount > same)
-    /** @type {Element} */ (container.lastElementChild).remove();
-  container.append(...now.slice(same).map(draw));
+  const there = [...container.children];
+  now.slice(same).forEach((block, at) => {
+    const old = there[same + at];
+    if (old) patch(old, draw(block));
+    else container.append(draw(block));
+  });
+  for (const old of there.slice(now.length)) old.remove();
   drawn.set(container, { text, sources });
 }

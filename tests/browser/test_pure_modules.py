@@ -213,3 +213,36 @@ async def test_markdown_loses_no_word(modules: Page, pieces: list[str]) -> None:
     drawn = await run(modules, "markdown.js", SHOW, [text])
     for word in ("word", "é🎉", "<b onclick=x>", "[a](javascript:x)", "&amp;"):
         assert drawn["text"].count(word) == text.count(word)
+
+
+KEPT = """({ show }, whole) => {
+  const container = document.createElement("div");
+  container.style.width = "200px";
+  const style = document.createElement("style");
+  style.textContent = "pre { overflow: auto }";
+  document.body.replaceChildren(style, container);
+  const [words, code] = whole;
+  show(container, words[0]);
+  const selection = getSelection();
+  const first = container.querySelector("p").firstChild;
+  selection.setBaseAndExtent(first, 0, first, 4);
+  show(container, words[1]);
+  const selected = selection.toString();
+  show(container, code[0]);
+  const block = container.querySelector("pre");
+  block.focus();
+  block.scrollLeft = 40;
+  show(container, code[1]);
+  const now = container.querySelector("pre");
+  const found = { selected, scrolled: now.scrollLeft, focused: document.activeElement === now };
+  document.body.replaceChildren();
+  return found;
+}"""
+
+
+async def test_selection_focus_and_scroll_outlast_what_is_written_on(modules: Page) -> None:
+    line = "x" * 300
+    words = ["Some words", "Some words and **more** of them\n\nand more"]
+    code = [f"```js\n{line}", f"```js\n{line}\n{line}\n```\nAnd then"]
+    found = await run(modules, "markdown.js", KEPT, [words, code])
+    assert found == {"selected": "Some", "scrolled": 40, "focused": True}
