@@ -257,7 +257,12 @@ export function phaseNow(line, now) {
  */
 export function lengths(line, now) {
   const until = line.end?.at ?? now;
-  const { phases } = hushed(line, now);
+  const phases = [...hushed(line, now).phases];
+  const queuedMs = waited(line.end?.generation ?? {});
+  const [queued, next] = phases;
+  // This page heard late that it ran: in the end the server's times are known, and told in figures too.
+  if (next && next.phase !== "away" && queuedMs !== null)
+    phases[1] = { ...next, at: Math.min(next.at, queued.at + Math.max(queuedMs, 0)) };
   return phases.map(({ phase, at }, index) => ({
     phase,
     ms: Math.max((phases[index + 1]?.at ?? until) - at, 0),

@@ -96,6 +96,20 @@ async def test_a_timeline_tells_waits_rates_resets_and_reconnects(modules: Page)
     ]  # fmt: skip
 
 
+async def test_in_the_end_the_bar_and_the_figure_tell_the_same_wait(modules: Page) -> None:
+    times = {"created_at": "1970-01-01T00:00:01Z", "started_at": "1970-01-01T00:00:01.010Z"}
+    steps: list[list[Any]] = [
+        [1100, "status", {"state": "running", "attempt": 1}],
+        [1105, "token", {"text": "a"}],
+        [1110, "completed", {"generation": times}],
+    ]
+    told = await played(modules, steps, 2000)
+    pieces = [(one["phase"], one["ms"]) for one in told["lengths"]]
+    assert pieces == [("queued", 10), ("thinking", 95), ("writing", 5)]
+    assert told["figures"]["queue"] == 10
+    assert told["figures"]["whole"] == 110
+
+
 async def test_a_silence_between_two_words_is_not_drawn_as_writing(modules: Page) -> None:
     steps: list[list[Any]] = [
         [1100, "status", {"state": "running", "attempt": 1}],
