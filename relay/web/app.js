@@ -78,6 +78,7 @@ const talk = conversationView({
     if (!box.waits()) void attempt("again", "Not sent.", () => again(entry.generation));
   },
   onWithdraw: (id) => void attempt(id, "Not withdrawn.", () => place?.withdraw(id)),
+  onSight: (ids) => place?.look(ids),
   onOpenFile(path) {
     files.choose(path);
     if (matchMedia("(max-width: 1079px)").matches) showPane("inspector");

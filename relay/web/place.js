@@ -7,6 +7,7 @@
  */
 
 import * as api from "./api.js";
+import { inTurn } from "./in_turn.js";
 import { follow } from "./relay.js";
 import { apply, nothing } from "./shown.js";
 import { beginTimeline, noteConnection, noteEvent, pastTimeline } from "./timeline.js";
@@ -17,8 +18,8 @@ const REFUSED = {
   unauthorized: "A valid token is needed to follow what is written.",
   gone: "It is not there any more.",
 };
-/** How many ended generations are asked for, beside their turns. */
-const EXPLAINED = 12;
+/** Of so many turns it is asked how they ended before anybody sees them. */
+const NEWEST = 24;
 /** Of a browser's six connections one is the feed's, and two are left for what is asked. */
 const STREAMS = 3;
 /** How much of the feed is kept while the place is being read. */
@@ -113,7 +114,7 @@ export function openPlace(where, tell) {
       if (active) begin(active);
     }
     change();
-    await explain();
+    look(known.conversation.turns.map((/** @type {any} */ one) => one.generation_id).slice(-NEWEST));
   }
 
   /** Takes what the feed tells of a generation; null: it may have left something out. */
@@ -147,35 +148,37 @@ export function openPlace(where, tell) {
     return waits || !(isAnswered || known.seen.has(id) || known.generations.has(id));
   }
 
-  /** Asks of the newest answers what they changed, and why they are missing or partial. */
-  async function explain() {
+  /** Whether more can be told of how it ended: what it changed, why it is missing or partial. */
+  function isUnexplained(/** @type {string} */ id) {
     const { turns, active_generation: active } = known.conversation;
-    /** @type {Set<string>} */
-    const ended = new Set(turns.map((/** @type {any} */ turn) => turn.generation_id));
-    ended.delete(active?.id);
-    const whole = (/** @type {string} */ id) =>
-      turns.some(
+    if (id === active?.id || known.generations.has(id)) return false;
+    // A whole answer of a plain chat has nothing more to tell.
+    return (
+      where.personaId ||
+      id === turns.at(-1)?.generation_id ||
+      !turns.some(
         (/** @type {any} */ turn) =>
           turn.generation_id === id && turn.role === "assistant" && !turn.partial,
-      );
-    // A whole answer of a plain chat has nothing more to tell.
-    const newest = turns.at(-1)?.generation_id;
-    const wanted = (/** @type {string} */ id) => where.personaId || id === newest || !whole(id);
-    const ids = [...ended]
-      .filter((id) => id && !known.generations.has(id) && wanted(id))
-      .slice(-EXPLAINED);
-    await Promise.all(
-      ids.map(async (id) => {
-        try {
-          const generation = await api.generation(id, signal);
-          if (!["queued", "running"].includes(generation.state))
-            known.generations.set(id, generation);
-        } catch {
-          // The reason is a courtesy: the turn itself is shown, marked as partial.
-        }
-      }),
+      )
     );
-    if (ids.length > 0) change();
+  }
+
+  const explain = inTurn(async (id) => {
+    try {
+      const generation = await api.generation(id, signal);
+      if (["queued", "running"].includes(generation.state)) return;
+      known.generations.set(id, generation);
+      change();
+    } catch {
+      // The reason is a courtesy: the turn itself is shown, marked as partial.
+    }
+  });
+
+  /** Asks how these generations ended, where more can be told of that. */
+  function look(/** @type {string[]} */ ids) {
+    if (!known.loaded || signal.aborted) return;
+    const there = new Set(known.conversation.turns.map((/** @type {any} */ one) => one.generation_id));
+    for (const id of ids) if (there.has(id) && isUnexplained(id)) explain(id);
   }
 
   function begin(/** @type {any} */ generation) {
@@ -378,6 +381,7 @@ export function openPlace(where, tell) {
 
   return {
     known,
+    look,
     refresh,
     hear,
     send,

@@ -14,8 +14,9 @@ const AT_END_PX = 2;
  * @param {(entry: import("../transcript.js").Entry) => void} hooks.onRetry
  * @param {(id: string) => void} hooks.onWithdraw
  * @param {(path: string) => void} hooks.onOpenFile
+ * @param {(ids: string[]) => void} hooks.onSight   the generations whose turns came into sight
  */
-export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
+export function conversationView({ onRetry, onWithdraw, onOpenFile, onSight }) {
   const turns = element("ol", { class: "turns", data: { testid: "turns" } });
   const hint = element("p", { class: "hint empty", hidden: true });
   const scroller = element(
@@ -65,6 +66,14 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
       if (deltaY < 0 && scroller.scrollTop > 0) sticks = false;
     },
     { passive: true },
+  );
+
+  const sight = new IntersectionObserver(
+    (entries) => {
+      const seen = entries.filter((one) => one.isIntersecting).map(({ target }) => target);
+      onSight(seen.map((turn) => /** @type {HTMLElement} */ (turn).dataset.generation ?? ""));
+    },
+    { root: scroller, rootMargin: "50%" },
   );
 
   // What is below may take some of its height.
@@ -200,7 +209,11 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile }) {
         turns,
         entries,
         (entry) => entry.key,
-        create,
+        (entry) => {
+          const turn = create(entry);
+          if (entry.role !== "outcome") sight.observe(turn);
+          return turn;
+        },
         (item, entry) => update(item, entry, known, waits),
       );
       hint.hidden = entries.length > 0;
