@@ -5,7 +5,11 @@ for every command, forgets one that comes in the moment in which what it waits f
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
+from typing import Any
+
+import anyio
 
 AGAIN_SECONDS = 0.1
 
@@ -17,6 +21,15 @@ async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+
+
+async def outlast(task: asyncio.Task[Any]) -> None:
+    """Waits for the end of this task, however often the caller is cancelled meanwhile."""
+    # Shielded: a scope of anyio would cancel this anew in every turn of the loop.
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
 
 
 def raise_if_cancelled() -> None:

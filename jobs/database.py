@@ -6,18 +6,17 @@ project's (`Unavailable`, `CommitUnknown`). Every wait is bounded.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
-import anyio
 from sqlalchemy import BigInteger, Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from jobs.cancelling import outlast
 from jobs.database_engines import (
     BEGIN_TO_READ,
     BEGIN_TO_WRITE,
@@ -28,6 +27,7 @@ from jobs.database_engines import (
 from jobs.database_errors import (
     DRIVER_ERRORS,
     CommitUnknown,
+    GivenUp,
     UniqueViolation,
     has_collided,
     is_away,
@@ -127,7 +127,7 @@ class Database:
     def give_up(self) -> None:
         """Breaks off what is under way, and lets nothing begin any more: the process is to end.
 
-        Whoever waits gets CommitUnknown, and who comes later.
+        Whoever waits gets GivenUp, and who comes later.
         """
         self._given_up = True
         for task in tuple(self._under_way):
@@ -299,7 +299,7 @@ class Database:
         """Runs this in a task of its own; a cancelled caller waits for its end first."""
         if self._given_up:
             work.close()
-            raise CommitUnknown
+            raise GivenUp
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -307,12 +307,8 @@ class Database:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if self._given_up and task.cancelled():
-                raise CommitUnknown from None
-            # Shielded: a scope of anyio would cancel this anew in every turn of the loop.
-            with anyio.CancelScope(shield=True):
-                while not task.done():
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await asyncio.wait([task])
+                raise GivenUp from None
+            await outlast(task)
             if not task.cancelled():
                 task.exception()
             raise

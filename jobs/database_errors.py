@@ -50,6 +50,10 @@ class CommitUnknown(Unavailable):
         super().__init__("the database")
 
 
+class GivenUp(CommitUnknown):
+    """This process has given the database up, and hears no more of it: asking again is in vain."""
+
+
 class NotTaken(Unavailable):
     """The database answers, and refuses whatever it is given: rights, schema, damage.
 

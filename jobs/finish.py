@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from jobs.attempt_log import AttemptLog
+from jobs.cancelling import outlast
 from jobs.database import Database
 from jobs.database_errors import NotTaken
 from jobs.errors import JobsError, Unavailable
@@ -114,6 +115,14 @@ class Ending:
     async def _commit(self, generation_id: str, attempt: int, outcome: Outcome) -> Committed | None:
         try:
             return await commit(self.database, generation_id, attempt, outcome, kinds=self.kinds)
+        except asyncio.CancelledError:
+            # Its worker is to end, and nobody else knows what the model was paid for.
+            log.warning(
+                "stopped at its commit: it is kept in the journal",
+                extra={"generation": generation_id},
+            )
+            await self._append(journal_record(generation_id, attempt, outcome))
+            raise
         except Exception as error:
             refused = isinstance(error, NotTaken) or not isinstance(error, Unavailable)
             self.measures.kept["refused" if refused else "away"] += 1
@@ -157,6 +166,16 @@ class Ending:
             delay = min(delay * 2, longest)
 
     async def _append(self, record: JournalRecord) -> bool:
+        """Whether the journal took it; a cancelled caller waits for that first."""
+        appending = asyncio.create_task(self._appended(record))
+        try:
+            return await asyncio.shield(appending)
+        except asyncio.CancelledError:
+            # The journal is closed with its worker, and must have it by then.
+            await outlast(appending)
+            raise
+
+    async def _appended(self, record: JournalRecord) -> bool:
         try:
             await asyncio.to_thread(self.journal.append, record)
         except (JournalError, OSError) as error:

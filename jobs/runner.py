@@ -20,7 +20,7 @@ from jobs.store.claims import Claimed, claim, hand_over, let_go
 log = logging.getLogger(__name__)
 
 AFTER_GRACE_SECONDS = 5.0
-"""How long what is under way after the grace may take to be handed over or committed."""
+"""How long what is under way after the grace may take to be handed over, committed, journalled."""
 
 
 class NoPlace(JobsError):
@@ -179,10 +179,8 @@ class Runner:
             )
             await ending.queue.enqueue(generation_id, attempt)
 
-    async def stop(self, grace_seconds: float, hurry: asyncio.Event | None = None) -> None:
-        """Starts nothing more, lets running ones finish within the grace, hands over the rest.
-
-        AFTER_GRACE_SECONDS later the database is given up, for whoever uses it.
+    async def let_end(self, grace_seconds: float, hurry: asyncio.Event | None = None) -> None:
+        """Starts nothing more, and lets running ones finish within the grace.
 
         Once `hurry` is set, the grace is over.
         """
@@ -190,11 +188,16 @@ class Runner:
         if tasks := self._tasks():
             log.info("stopping", extra={"running": len(tasks), "grace_seconds": grace_seconds})
             await _ended_or_hurried(tasks, grace_seconds, hurry or asyncio.Event())
+
+    async def stop(self) -> None:
+        """Hands over what still runs, and is done with it within AFTER_GRACE_SECONDS.
+
+        What has come to its outcome by then is committed or in the journal. A database that may not
+        answer is to be given up before, or it is waited for all the same.
+        """
+        self._stopping = True
         for one in self._running.values():
             one.stop.request("handed_over")
-        # Whatever the database keeps waiting then, this process is to be gone.
-        loop = asyncio.get_running_loop()
-        loop.call_later(AFTER_GRACE_SECONDS, self._workshop.ending.database.give_up)
         try:
             async with asyncio.timeout(AFTER_GRACE_SECONDS):
                 # A claim under way is not forgotten: what it brings is handed over at once.

@@ -47,7 +47,7 @@ from jobs.redis_pipeline import RedisPipeline, open_pipeline
 from jobs.redis_script import Script
 from jobs.redis_wire import Address
 from jobs.rescue import Rescuer
-from jobs.runner import NoPlace, Runner
+from jobs.runner import AFTER_GRACE_SECONDS, NoPlace, Runner
 from jobs.settings import InvalidSetting, Settings
 from jobs.signals import Signals
 from jobs.store.claims import deregister_worker, register_worker
@@ -72,6 +72,8 @@ MARK_SECONDS = 10
 A claim that takes longer is harmless: a second one is fenced off.
 """
 TOUCHES_A_LEASE = 3
+DATABASE_SECONDS = AFTER_GRACE_SECONDS - 1.0
+"""When a stopping worker gives its database up: what it does not take is journalled after that."""
 DRAIN_SECONDS = 2.0
 WAIT_FIRST_SECONDS = 0.1
 WAIT_LAST_SECONDS = 2.0
@@ -294,7 +296,9 @@ async def run_worker(
         async with kept_up(loops):
             log.info("worker is ready", extra={"worker": worker_id, "pid": os.getpid()})
             await stop.wait()
-            await runner.stop(grace, hurry)
+            await runner.let_end(grace, hurry)
+            database.give_up_in(DATABASE_SECONDS)
+            await runner.stop()
             await publisher.drain(DRAIN_SECONDS)
         # After the last beat, which would make it known again.
         with suppress(Unavailable):

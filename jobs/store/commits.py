@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, String, bindparam, case, null, or_, select, upda
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import CommitUnknown, Database, now_ms
-from jobs.database_errors import DRIVER_ERRORS, NotTaken, is_of_the_value
+from jobs.database_errors import DRIVER_ERRORS, GivenUp, NotTaken, is_of_the_value
 from jobs.errors import NotFound, Unavailable
 from jobs.generation import Failure, FileChange, Generation, SkillChoice, State, Usage
 from jobs.kinds import NO_OTHERS, Kinds
@@ -154,10 +154,10 @@ async def commit(
     What a kind of `kinds` writes when it completes is of the same transaction.
 
     Raises Unavailable (nothing was stored), CommitUnknown when the database did not tell in some
-    five seconds whether it was, or NotTaken where it takes no such commit until somebody mends
-    it; the same call again with `may_be_stored` is then safe, and gives what an earlier one did
-    store. Any other error is of this outcome: KindUnknown for a completed one of another kind,
-    CompletionFailed, and what the database says of its values.
+    five seconds whether it was, GivenUp at once, or NotTaken where it takes no such commit until
+    somebody mends it; the same call again with `may_be_stored` is then safe, and gives what an
+    earlier one did store. Any other error is of this outcome: KindUnknown for a completed one of
+    another kind, CompletionFailed, and what the database says of its values.
     """
     parameters = _commit_parameters(generation_id, attempt, outcome)
     promoted: str | None = None
@@ -193,6 +193,8 @@ async def commit(
     while True:
         try:
             return await write(end)
+        except GivenUp:
+            raise
         except CommitUnknown:
             unknown = True
         except Unavailable:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs import database, postgres_links, runner, worker
+
 ROOT = Path(__file__).parents[2]
 TABLE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"(\*?)`(test_\w+)`(\*?)", TABLE)
@@ -39,3 +41,16 @@ def test_the_table_says_what_only_make_chaos_runs(italic: bool) -> None:
 
 
 ABOUT = {"test_history.py", Path(__file__).name}
+
+
+def test_the_seconds_that_the_guide_promises_are_those_of_the_code() -> None:
+    words = " ".join(TABLE.split())
+    assert "what reads is answered 503 within 5 s" in words
+    assert database.ANSWER_SECONDS == 5
+    assert "it is gone 8 s after the grace" in words
+    assert runner.AFTER_GRACE_SECONDS + worker.DRAIN_SECONDS + postgres_links.CLOSE_SECONDS == 8
+    assert (
+        "lets its generations end for up to 20 s, hands over the rest and is gone within 28 s"
+        in (words)
+    )
+    assert worker.GRACE_SECONDS == 20

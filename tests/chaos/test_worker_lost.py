@@ -236,6 +236,8 @@ async def test_a_worker_that_reaches_nothing_is_gone_in_time_when_it_is_stopped(
         ended = await system.resource(reader.generation_id)
         assert ended["state"] == "completed"
         assert reader.text == ended["output"]["text"] == words(200 if reader in slow else 50)
+        # From the journal, and not from a model that was asked once more.
+        assert ended["attempt"] == (2 if reader in slow else 1)
 
 
 async def test_a_zombie_neither_appends_nor_commits_nor_announces(system: System) -> None:

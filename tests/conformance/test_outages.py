@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import database, database_engines
 from jobs.database import CommitUnknown, Database, migrate
-from jobs.database_errors import NotTaken
+from jobs.database_errors import GivenUp, NotTaken
 from jobs.errors import OutcomeUnknown, Unavailable
 from jobs.generation import Kind, State
 from jobs.ids import new_id
@@ -366,8 +366,11 @@ async def test_what_is_under_way_when_the_database_is_given_up_is_unknown_at_onc
         before = time.monotonic()
         db.give_up()
         for one in (reading, writing, asyncio.create_task(db.fetch(text("SELECT 1")))):
-            with pytest.raises(CommitUnknown):
+            with pytest.raises(GivenUp):
                 await one
+        with pytest.raises(GivenUp):
+            await commits.commit(db, new_id("gen"), 1, outcome("whole"))
+        # Nobody pauses before asking again what can't be answered any more.
         assert time.monotonic() - before < 1
         proxy.heal()
 

@@ -1,6 +1,7 @@
 """The end of an attempt: committed once or refused by the fence, and never left without an end."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from jobs.database import CommitUnknown
 from jobs.errors import Unavailable
 from jobs.finish import TRIES_OF_ONE, Ending, journal_record, journalled_outcome, unstorable
 from jobs.generation import Failure, Generation, Kind, SkillChoice, State, Usage
-from jobs.journal import Journal, JournalWriteFailed
+from jobs.journal import Journal, JournalRecord, JournalWriteFailed
 from jobs.publisher import open_publisher
 from jobs.store import commits
 from jobs.store.claims import Claimed, claim, register_worker
@@ -194,6 +195,42 @@ async def test_an_end_that_was_stored_unnoticed_is_known_as_this_attempts(
     assert ending.measures.fenced == 0
     assert ending.journal.outcome(f"{generation.id}:1") == "replayed"
     assert names_of(await work.told(generation))[-1] == "completed"
+
+
+async def test_one_that_is_stopped_before_its_commit_is_known_leaves_its_outcome_in_the_journal(
+    work: Work, ending: Ending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is cancelled, and while its record is being written too."""
+    generation, mine = await claimed(work)
+    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log.append_text("kept")
+    asked, writing = asyncio.Event(), asyncio.Event()
+    loop, append = asyncio.get_running_loop(), ending.journal.append
+    may_write = threading.Event()
+
+    async def unanswered(*_: Any, **__: Any) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    def slowly(record: JournalRecord) -> Any:
+        loop.call_soon_threadsafe(writing.set)
+        assert may_write.wait(10)
+        return append(record)
+
+    monkeypatch.setattr("jobs.finish.commit", unanswered)
+    monkeypatch.setattr(ending.journal, "append", slowly)
+    finishing = asyncio.create_task(ending.finish(attempt_log, completed("kept")))
+    async with asyncio.timeout(10):
+        await asked.wait()
+        finishing.cancel()
+        await writing.wait()
+    finishing.cancel()
+    await asyncio.sleep(0)
+    may_write.set()
+    with pytest.raises(asyncio.CancelledError):
+        await finishing
+    [record] = ending.journal.pending()
+    assert journalled_outcome(record) == completed("kept")
 
 
 async def test_a_journal_that_is_full_keeps_the_end_in_memory(

@@ -1,0 +1,69 @@
+"""A worker that is stopped while the database can't be reached keeps what it was paid for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from jobs.generation import Generation, State
+from jobs.journal import Journal
+from tests.jobs.at_work import Work, at_work
+from tests.services import DelayingProxy, Direction, eventually
+
+GRACE = 1.4
+
+
+@pytest.fixture
+async def link(postgres_url: str) -> AsyncIterator[DelayingProxy]:
+    """The worker's own link to the database."""
+    async with DelayingProxy.before(postgres_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def work(redis_url: str, postgres_url: str, tmp_path: Path) -> AsyncIterator[Work]:
+    """A place of work over PostgreSQL, without a worker yet."""
+    async with at_work(redis_url, postgres_url, tmp_path) as work:
+        yield work
+
+
+def journalled(work: Work) -> set[str]:
+    """The generations whose outcome waits in the worker's journal."""
+    with Journal.inspect(Path(work.settings.relay_journal_dir)) as view:
+        return {record.generation_id for record in view.pending()}
+
+
+@pytest.mark.parametrize("dead", [tuple(Direction), (Direction.DOWN,)], ids=["dead", "half"])
+async def test_what_ends_within_the_grace_is_journalled_where_the_database_does_not_answer(
+    work: Work, link: DelayingProxy, postgres_url: str, dead: tuple[Direction, ...]
+) -> None:
+    """At whatever step of its commit it is found when the database is given up."""
+    hired = await work.hire(grace=GRACE, relay_database_url=link.url(postgres_url))
+    short = [await work.ask("Hello", model="demo-tokens-20-60") for _ in range(5)]
+    long = await work.ask("Hello", model="demo-tokens-400-60")
+    for one in (*short, long):
+        await work.wrote(one)
+    link.black_hole(*dead)
+    hired.stop.set()
+    await eventually(lambda: only_the_long_one_goes_on(work), within=GRACE)
+    await hired.dismiss()
+    assert link.counts.held
+    assert journalled(work) == {one.id for one in short}
+    # What was given up in the middle of its commit may have been stored all the same.
+    await work.hire()
+    for one in short:
+        ended = await work.ended(one)
+        assert (ended.state, ended.attempt) == (State.COMPLETED, 1)
+        assert [role for role, _, _ in await work.turns(one)] == ["user", "assistant"]
+    assert len(await work.requests()) == len(short) + 1
+    assert await is_lost_and_not_ended(work, long)
+
+
+async def only_the_long_one_goes_on(work: Work) -> bool:
+    return await work.upstreams() == 1
+
+
+async def is_lost_and_not_ended(work: Work, generation: Generation) -> bool:
+    """Nobody could hand it over, so that it begins anew when its lease has run out."""
+    now = await work.read(generation)
+    return (now.state, now.attempt) == (State.RUNNING, 1)
