@@ -15,7 +15,8 @@ import { element } from "./element.js";
  *   | {kind: "list", items: Item[], source: string}} Block
  */
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
+// However far it is indented: it may belong to an item of a list.
+const FENCE = /^([ \t]*)(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
 const HEADING = /^(#{1,6})\s+(.*?)\s*#*$/;
 const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
@@ -39,10 +40,13 @@ export function blocks(text) {
       continue;
     }
     if ((match = line.match(FENCE))) {
-      const closing = new RegExp(`^ {0,3}${match[1][0]}{${match[1].length},}\\s*$`);
+      const [, indent, fence, language] = match;
+      const closing = new RegExp(`^[ \\t]*${fence[0]}{${fence.length},}\\s*$`);
+      const margin = new RegExp(`^[ \\t]{0,${indent.length}}`);
       at += 1;
       while (at < lines.length && !closing.test(lines[at])) at += 1;
-      block = { kind: "code", language: match[2], text: lines.slice(start + 1, at).join("\n") };
+      const code = lines.slice(start + 1, at).map((one) => one.replace(margin, ""));
+      block = { kind: "code", language, text: code.join("\n") };
       at += 1;
     } else if ((match = line.match(HEADING))) {
       block = { kind: "heading", level: match[1].length, text: match[2] };
@@ -89,7 +93,7 @@ function startsAnother(/** @type {string} */ line) {
 
 // Emphasis opens and closes at a word, never inside one: snake_case and 2 * 3 * 4 stay as they are.
 const INLINE =
-  /(`+)(.+?)\1|\*\*(?=\S)(.+?\S?)\*\*|(?<![\w*])\*(?=[^\s*])(.+?)(?<=[^\s*])\*(?![\w*])|(?<!\w)_(?=\S)([^_]+?)(?<=\S)_(?!\w)/s;
+  /(`+)(.+?)\1|\*\*(?=\S)(.+?\S?)\*\*|(?<![\w*])\*(?=[^\s*])(.+?)(?<=[^\s*\\])\*(?![\w*])|(?<!\w)_(?=\S)([^_]+?)(?<=[^\s\\])_(?!\w)|\\([\\`*_{}[\]()#+\-.!>~|])/s;
 
 // A longer run of text is shown as it is: unclosed marks cost the square of the length.
 const LONGEST_INLINE = 5000;
@@ -102,8 +106,9 @@ function inline(text) {
   for (let match = rest.match(INLINE); match; match = rest.match(INLINE)) {
     const index = /** @type {number} */ (match.index);
     if (index > 0) nodes.push(rest.slice(0, index));
-    const [whole, , code, bold, star, underscore] = match;
-    if (code !== undefined) nodes.push(element("code", { text: code }));
+    const [whole, , code, bold, star, underscore, escaped] = match;
+    if (escaped !== undefined) nodes.push(escaped);
+    else if (code !== undefined) nodes.push(element("code", { text: code }));
     else if (bold !== undefined) nodes.push(element("strong", {}, ...inline(bold)));
     else nodes.push(element("em", {}, ...inline(star ?? underscore)));
     rest = rest.slice(index + whole.length);
