@@ -233,3 +233,23 @@ async def test_the_title_of_a_hidden_tab_tells_when_the_writing_ends(visit: Visi
         }"""
     )
     await expect(visit.page).to_have_title("Chat · Persona Relay")
+
+
+async def test_forced_colours_leave_the_bar_and_what_is_chosen_in_sight(visit: Visit) -> None:
+    await visit.page.emulate_media(forced_colors="active")
+    await visit.open()
+    await visit.create("Ada", "A patient tutor.")
+    await visit.quiet()
+    backgrounds = "all => all.map(one => getComputedStyle(one).backgroundColor)"
+    for group, chosen in (
+        (visit.test_id("file"), "[aria-current]"),
+        (visit.page.locator(".segment"), '[aria-pressed="true"]'),
+        (visit.test_id("personas").locator("a"), "[aria-current]"),
+    ):
+        here = await group.and_(visit.page.locator(chosen)).evaluate_all(backgrounds)
+        others = await group.and_(visit.page.locator(f":not({chosen})")).evaluate_all(backgrounds)
+        assert len(here) == 1
+        assert here[0] not in others
+    pieces = await visit.page.locator(".line-piece").evaluate_all(backgrounds)
+    assert len(set(pieces)) > 1
+    await visit.keep_screenshot("forced-colours")
