@@ -43,8 +43,20 @@ const WORDS = {
   too_many_streams: "Too many pages are open.",
 };
 
-/** The last POST that had no answer: it may have arrived, and sent again it must make nothing twice. */
-let unanswered = { request: "", key: "" };
+/** The last POST without an answer: it may have arrived, and sent again it must make nothing twice. */
+const UNANSWERED_KEY = "relay-unanswered";
+
+/** The key of this request, kept over a reload until it is answered. */
+function keyOf(/** @type {string} */ request) {
+  const [key, last] = (remembered(UNANSWERED_KEY) ?? "").split(/ (.*)/s);
+  const mine = key && last === request ? key : newKey();
+  remember(UNANSWERED_KEY, `${mine} ${request}`);
+  return mine;
+}
+
+function answered(/** @type {string} */ key) {
+  if (remembered(UNANSWERED_KEY)?.startsWith(`${key} `)) remember(UNANSWERED_KEY, "");
+}
 
 /** Random enough to be a key; `crypto.randomUUID` is missing on plain http. */
 function newKey() {
@@ -63,11 +75,11 @@ async function call(method, path, { body, signal } = {}) {
   const headers = {};
   const bearer = token();
   const payload = body === undefined ? undefined : JSON.stringify(body);
-  const request = `${path} ${payload}`;
+  const key = body === undefined ? "" : keyOf(`${path} ${payload}`);
   if (bearer) headers.authorization = `Bearer ${bearer}`;
-  if (body !== undefined) {
+  if (key) {
     headers["content-type"] = "application/json";
-    headers["idempotency-key"] = unanswered.request === request ? unanswered.key : newKey();
+    headers["idempotency-key"] = key;
   }
   for (let attempt = 0; ; attempt += 1) {
     let failure;
@@ -79,8 +91,7 @@ async function call(method, path, { body, signal } = {}) {
         signal,
         cache: "no-cache",
       });
-      if (body !== undefined && unanswered.request === request)
-        unanswered = { request: "", key: "" };
+      if (key && answer.status < 502) answered(key);
       if (answer.ok) return answer;
       failure = await refusal(answer);
     } catch (error) {
@@ -93,8 +104,6 @@ async function call(method, path, { body, signal } = {}) {
             : new ApiError(0, "offline", "You are offline.");
     }
     const passing = failure.status === 0 || failure.status >= 502;
-    if (passing && body !== undefined)
-      unanswered = { request, key: headers["idempotency-key"] };
     // Who writes while offline is told at once; what is read is read when it can be.
     const hopeless = failure.code === "offline" && method !== "GET";
     if (!passing || hopeless || attempt >= TRY_AGAIN_MS.length) throw failure;

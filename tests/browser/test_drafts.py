@@ -40,7 +40,7 @@ async def test_a_draft_stays_in_the_place_where_it_was_typed(visit: Visit, stora
         await expect(visit.test_id("composer")).to_have_value("For B\nalone")
     # What is sent is no draft any more.
     await visit.test_id("send").click()
-    await expect(visit.test_id("turn-user")).to_have_count(2)
+    await expect(visit.test_id("turn-assistant")).to_have_count(2)
     await visit.page.reload()
     await expect(visit.test_id("turn-user")).to_have_count(2)
     await expect(visit.test_id("composer")).to_have_value("")
@@ -83,4 +83,36 @@ async def test_what_is_typed_while_a_chat_begins_goes_along(visit: Visit) -> Non
     await visit.quiet()
     await expect(visit.test_id("composer")).to_have_value("And then")
     await visit.page.evaluate("location.hash = '#/chat'")
+    await expect(visit.test_id("composer")).to_have_value("")
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_what_is_on_its_way_when_the_page_is_reloaded_stays_and_is_made_once(
+    visit: Visit, arrives: bool
+) -> None:
+    asked = asyncio.Event()
+
+    async def lose(route: Route) -> None:
+        if arrives:
+            await route.fetch()
+        else:
+            await route.abort("connectionaborted")
+        asked.set()
+
+    [place, _] = await two_chats(visit)
+    await visit.open(place, "demo-echo-fast")
+    await visit.page.route("**/v1/generations", lose)
+    await visit.say("More\nof it")
+    await asked.wait()
+    await expect(visit.test_id("composer")).to_have_value("")
+    await visit.page.unroute_all(behavior="ignoreErrors")
+    await visit.page.reload()
+    await expect(visit.test_id("composer")).to_have_value("More\nof it")
+    if arrives:
+        await expect(visit.test_id("turn-assistant")).to_have_count(2)
+    await visit.test_id("send").click()
+    await expect(visit.test_id("composer")).to_have_value("")
+    await expect(visit.test_id("turn-assistant")).to_have_count(2)
+    await visit.page.reload()
+    await expect(visit.test_id("turn-user")).to_have_count(2)
     await expect(visit.test_id("composer")).to_have_value("")

@@ -107,24 +107,27 @@ async def test_an_enqueue_whose_answer_was_lost_is_one_run(system: System) -> No
     assert (await system.model_stats())["requests"] == before["requests"] + 4
 
 
-async def test_a_storm_of_readers_at_any_cursor_gets_exactly_the_rest(system: System) -> None:
+@pytest.mark.parametrize("readers", [100, pytest.param(1_000, marks=pytest.mark.long)])
+async def test_a_storm_of_readers_at_any_cursor_gets_exactly_the_rest(
+    system: System, readers: int
+) -> None:
     [first] = await wave(system, 1, "demo-words-80-pace-40")
     await first.wrote(len(words(30)))
     rng = random.Random(1)
     numbered = [one for one in first.numbered if one.cursor.attempt == 1]
-    joined = [rng.choice(numbered) for _ in range(100)]
+    joined = [rng.choice(numbered) for _ in range(readers)]
     storm = [system.read(first.generation_id, cursor=one.id or "") for one in joined]
     assert first.end is None
     await assert_whole(system, first, words(80))
     for reader, start in zip(storm, joined, strict=True):
-        await reader.finished(10)
+        await reader.finished(30)
         assert reader.resets == []
         assert reader.text == words(80)[start.cursor.offset :]
         assert reader.numbered[0].cursor > start.cursor
     # What is past in one answer, for those that come when all is over.
     late = [system.read(first.generation_id, cursor=one.id or "") for one in joined]
     for reader, start in zip(late, joined, strict=True):
-        await reader.finished(10)
+        await reader.finished(30)
         assert reader.text == words(80)[start.cursor.offset :]
     assert first.end is not None
     again = system.read(first.generation_id, cursor=first.end.event.id or "")

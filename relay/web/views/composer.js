@@ -56,15 +56,17 @@ export function composer({ onSend, onStop, onWait }) {
       element("div", { class: "composer-actions" }, stop, sendButton),
     ),
   );
-  let sending = false;
+  /** The place whose words are on their way. @type {string | null} */
+  let sending = null;
   let active = false;
   let place = "";
 
   const draftOf = (/** @type {string} */ where) => `relay-draft ${where}`;
+  const sentOf = (/** @type {string} */ where) => `relay-sent ${where}`;
   const fit = () => {
     box.style.height = "auto";
     box.style.height = `${Math.min(box.scrollHeight, 220)}px`;
-    sendButton.disabled = sending || trouble.waits() || box.value.trim() === "";
+    sendButton.disabled = sending !== null || trouble.waits() || box.value.trim() === "";
     // Beside Stop, Send is there only for who has something to add.
     sendButton.hidden = active && box.value.trim() === "";
   };
@@ -76,14 +78,15 @@ export function composer({ onSend, onStop, onWait }) {
 
   async function submit() {
     const text = box.value.trim();
-    if (text === "" || sending || trouble.waits()) return;
+    if (text === "" || sending !== null || trouble.waits()) return;
     if (navigator.onLine === false) {
       trouble.show(new Error("You are offline: it was not sent, and stays here."));
       return;
     }
-    sending = true;
     const typed = box.value;
-    const from = place;
+    const from = (sending = place);
+    // Until it is accepted: a reload would take it along.
+    remember(sentOf(from), typed);
     write("");
     trouble.clear();
     try {
@@ -95,7 +98,8 @@ export function composer({ onSend, onStop, onWait }) {
       else remember(draftOf(from), unsent);
       trouble.show(error, from === place ? "Not sent." : "Not sent, it stays where it was written.");
     } finally {
-      sending = false;
+      sending = null;
+      remember(sentOf(from), "");
       fit();
     }
   }
@@ -122,7 +126,13 @@ export function composer({ onSend, onStop, onWait }) {
     /** Shows what was typed in this place and not sent. */
     open(/** @type {string} */ where) {
       place = where;
-      box.value = remembered(draftOf(where)) ?? "";
+      const unknown = sending === where ? null : remembered(sentOf(where));
+      const draft = remembered(draftOf(where));
+      box.value = [unknown, draft].filter(Boolean).join("\n");
+      if (!unknown) return;
+      // Sent once more in the same words it makes nothing twice.
+      remember(sentOf(where), "");
+      write(box.value);
     },
     /** The open place is known by this name from now on; what is typed in it goes along. */
     rename(/** @type {string} */ where) {
