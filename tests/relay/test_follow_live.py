@@ -102,7 +102,7 @@ async def test_a_link_cut_for_good_and_made_anew_brings_what_was_missed(
 ) -> None:
     async with (
         DelayingProxy.before(redis_url, up_ms=2, down_ms=2) as proxy,
-        reading_side(migrated_url, proxy.url(redis_url)) as side,
+        reading_side(migrated_url, proxy.url(redis_url), heartbeat=60) as side,
     ):
         log = await author.running()
         log.append_text("before ")
