@@ -113,7 +113,8 @@ class AttemptLog:
         self._on_change(self, delta.at == 0)
 
     def open(self) -> None:
-        """Adds that it runs, once all that was before it is there."""
+        """Adds that it runs: told with what comes next, or soon by itself."""
+        self._seal()
         self._number("status", Status(State.RUNNING, self.attempt))
         self._on_open(self)
 

@@ -149,7 +149,9 @@ class Publisher:
         self._loop.call_later(self._longest_pause, self._tell_opening, attempt_log)
 
     def _tell_opening(self, attempt_log: AttemptLog) -> None:
-        if attempt_log.pending:
+        # What comes after it has taken it along, or is doing so.
+        leaves = attempt_log in self._dirty or any(one is attempt_log for one, _ in self._batch)
+        if attempt_log.pending and not leaves:
             self._changed(attempt_log, True)
 
     def _changed(self, attempt_log: AttemptLog, urgent: bool) -> None:

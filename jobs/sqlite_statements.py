@@ -1,7 +1,7 @@
 """Statements whose way to SQLite is known: compiled once, then handed to the driver as they are.
 
-SQLAlchemy goes through some 300 calls for a statement that it has compiled before, which is more
-than SQLite does for it; and most of what waits for a first token waits for such calls.
+SQLAlchemy makes three times the calls for a statement that it has compiled before, and much of what
+waits for a first token waits for such calls.
 """
 
 import sqlite3

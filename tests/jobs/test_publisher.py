@@ -59,6 +59,23 @@ async def test_the_opening_leaves_with_the_first_words_of_a_fast_model() -> None
     link.stop()
 
 
+async def test_the_opening_is_not_looked_after_while_the_first_words_take_it_along() -> None:
+    scripted = Scripted()
+    scripted.gate.clear()
+    link = over(scripted, flush_ms=5)
+    log = link.start(NAME, 1, lambda: None)
+    log.open()
+    log.append_text("Hello")
+    await scripted.called(1)
+    later = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.01, later.set)
+    await later.wait()
+    scripted.gate.set()
+    assert await link.drain(2)
+    assert len(scripted.calls) == 1
+    link.stop()
+
+
 async def test_the_opening_of_a_silent_model_is_told_within_the_longest_pause() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=5)

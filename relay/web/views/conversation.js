@@ -61,9 +61,9 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile, onSight }) {
   );
   scroller.addEventListener(
     "wheel",
-    ({ deltaY }) => {
+    ({ deltaY, ctrlKey }) => {
       // The wheel turns before it scrolls: a word that comes between must not call it back.
-      if (deltaY < 0 && scroller.scrollTop > 0) sticks = false;
+      if (deltaY < 0 && !ctrlKey && scroller.scrollTop > 0) sticks = false;
     },
     { passive: true },
   );
