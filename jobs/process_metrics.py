@@ -5,7 +5,7 @@ from dataclasses import asdict
 from jobs.exposition import Metric, counter
 from jobs.measures import Measures
 from jobs.queue import Queue
-from jobs.rescue import RescueCounts
+from jobs.rescue_counts import RescueCounts
 from jobs.signals import Signals
 
 

@@ -12,26 +12,23 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from jobs.attempt_log import AttemptLog
-from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import raise_if_cancelled
 from jobs.database import Database
-from jobs.database_errors import NotTaken
 from jobs.errors import Unavailable
-from jobs.generation import Failure, State
+from jobs.generation import State
 from jobs.ids import new_id
-from jobs.kept import Kept, kept_events
+from jobs.lost_ends import LostEnds
 from jobs.measures import Measures
 from jobs.offers import LOST_SPREAD_SECONDS, Offers, spread
 from jobs.outage import Outage
 from jobs.queue import Queue
-from jobs.redis_link import REDIS_FAILURES
+from jobs.rescue_counts import RescueCounts
 from jobs.settings import Settings
 from jobs.signals import Signals
 from jobs.store.breaker_notes import forget_breakers
 from jobs.store.breakers import open_models
-from jobs.store.claims import Claimed, check_beats_can_be_stored, claim, forget_workers
-from jobs.store.commits import Committed, Outcome, commit, without_text
+from jobs.store.claims import check_beats_can_be_stored, forget_workers
+from jobs.store.commits import Committed
 from jobs.store.leftovers import (
     Leftovers,
     Lost,
@@ -42,9 +39,8 @@ from jobs.store.leftovers import (
     promote_waiting,
 )
 from jobs.store.workers import try_a_beat
-from jobs.stream_log import Append, StreamLog
-from jobs.taking_over import take_over
-from jobs.tracing import NO_TRACES, Traces, here
+from jobs.stream_log import StreamLog
+from jobs.tracing import NO_TRACES, Traces
 
 log = logging.getLogger(__name__)
 
@@ -62,33 +58,8 @@ EXPIRING_SECONDS = 1.0
 """How long a round goes on with what is overdue: its other duties wait meanwhile."""
 LOST_A_ROUND = 2_000
 """All that a large worker may run: none of its generations waits for others to be claimed."""
-ENDS_AT_ONCE = 4
-"""Few: between its claim and its commit another rescuer may take an end for lost in turn."""
 FORGET_EVERY_SECONDS = 3600.0
 COMPLAIN_EVERY_SECONDS = 60.0
-UNREADABLE_SECONDS = 10.0
-"""How long a log that can't be read is waited for before its generation ends without its text."""
-
-END_AGAIN_SECONDS = 30.0
-"""How long one that could not be ended is left alone."""
-
-
-_WORKER_LOST = Failure("worker_lost", "the worker that ran it was lost", True)
-
-
-@dataclass(slots=True)
-class RescueCounts:
-    """What the rescuer did, for metrics and logs; offers that are repeated count once."""
-
-    expired: int = 0
-    model_unavailable: int = 0
-    """Ended unstarted since the breaker of their model was open."""
-    enqueued: int = 0
-    offered_again: int = 0
-    ended_lost: int = 0
-    """Ended since nobody ran them, cancelled ones too."""
-    promoted: int = 0
-    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -121,9 +92,19 @@ class Rescuer:
     _enqueued_before: set[str] = field(default_factory=set)
     _enqueued_to: str | None = None
     _offers: Offers = field(default_factory=Offers)
-    _unreadable: dict[str, float] = field(default_factory=dict)
-    _end_again: dict[str, float] = field(default_factory=dict)
     _complain_at: dict[str, float] = field(default_factory=dict)
+    _ends: LostEnds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ends = LostEnds(
+            self.settings,
+            self.database,
+            self.stream_log,
+            self.rescuer_id,
+            self.counts,
+            self.traces,
+            self._announce,
+        )
 
     async def run(self) -> None:
         """Rescues until cancelled; a duty that fails is logged and tried in the next round."""
@@ -278,12 +259,7 @@ class Rescuer:
             # The database stood still meanwhile, and nobody could beat.
             return
         self._offers.keep((row.id, row.attempt) for row in rows)
-        self._unreadable = {
-            row.id: self._unreadable[row.id] for row in rows if row.id in self._unreadable
-        }
-        self._end_again = {
-            row.id: self._end_again[row.id] for row in rows if row.id in self._end_again
-        }
+        self._ends.keep(row.id for row in rows)
         to_end: list[Lost] = []
         offered: list[Lost] = []
         for row in rows:
@@ -297,7 +273,7 @@ class Rescuer:
                 break
             if self._offers.note(name, now):
                 self._note_offer(row)
-        await self._end_all(to_end)
+        await self._ends.end_all(to_end)
 
     def _is_at_its_end(self, row: Lost) -> bool:
         lost = row.lost_attempts + (0 if row.handed_over else 1)
@@ -318,133 +294,6 @@ class Rescuer:
         log.warning(
             "nobody runs it: offered again", extra={"generation": row.id, "attempt": row.attempt}
         )
-
-    async def _end_all(self, rows: list[Lost]) -> None:
-        """Ends these, many at a time, since each has readers that wait; raises Unavailable."""
-        places = asyncio.Semaphore(ENDS_AT_ONCE)
-        away: list[Unavailable] = []
-
-        async def end(row: Lost) -> None:
-            async with places:
-                if not away:
-                    try:
-                        await self._end_lost_alone(row)
-                    except Unavailable as error:
-                        away.append(error)
-
-        # Each rescuer in an order of its own: those of other processes end the same ones.
-        await asyncio.gather(*(end(row) for row in random.sample(rows, len(rows))))
-        if away:
-            raise away[0]
-
-    async def _end_lost_alone(self, row: Lost) -> None:
-        """Ends one; what is wrong with it keeps no other from its end."""
-        if time.monotonic() < self._end_again.get(row.id, 0.0):
-            return
-        try:
-            await self._end_lost(row)
-        except Exception as error:
-            if isinstance(error, Unavailable) and not isinstance(error, NotTaken):
-                raise
-            # Each try is a claim, and its readers are told of it.
-            self._end_again[row.id] = time.monotonic() + END_AGAIN_SECONDS
-            log.exception("a lost generation could not be ended", extra={"generation": row.id})
-
-    async def _end_lost(self, row: Lost) -> None:
-        """Ends it with the text that the log still has (protocol §5): as `cancelled` where that was
-        asked for, else as `worker_lost`.
-
-        The text comes in one token; where readers know no reset, all that they were shown comes
-        event by event, so that what they counted stays right.
-        """
-        kept = await self._kept(row)
-        if kept is None:
-            return
-        claimed = await claim(
-            self.database,
-            row.id,
-            row.attempt,
-            self.rescuer_id,
-            lease_seconds=self.settings.relay_lease_seconds,
-        )
-        if claimed is not None:
-            with attempt_scope(self.traces, claimed):
-                await self._end_claimed(row, claimed, kept)
-
-    async def _end_claimed(self, row: Lost, claimed: Claimed, kept: Kept) -> None:
-        attempt_log = await take_over(
-            self.stream_log, row, claimed, kept, round(self.settings.relay_log_ttl_seconds * 1000)
-        )
-        # What could not be taken over in one step, a Redis that was away or a damaged log.
-        await self._append(attempt_log)
-        end = attempt_log.close()
-        cancelled = claimed.cancel_requested
-        outcome = Outcome(
-            state=State.CANCELLED if cancelled else State.FAILED,
-            text=attempt_log.text,
-            timeline=attempt_log.timeline(),
-            last_seq=end.seq,
-            last_offset=end.offset,
-            error=None if cancelled else _WORKER_LOST,
-        )
-        try:
-            committed = await commit(self.database, row.id, claimed.attempt, outcome)
-        except Unavailable:
-            raise
-        except Exception:
-            log.exception("its text can't be stored", extra={"generation": row.id})
-            bare = without_text(outcome)
-            committed = await commit(self.database, row.id, claimed.attempt, bare)
-        if committed is None:
-            return
-        self.counts.ended_lost += 1
-        if cancelled:
-            log.warning("cancelled: nobody ran it", extra={"generation": row.id})
-        else:
-            here().fail("worker_lost")
-            log.error("ended: its workers were lost", extra={"generation": row.id})
-        attempt_log.append_terminal(committed.generation)
-        await self._append(attempt_log)
-        await self._announce(committed)
-
-    async def _kept(self, row: Lost) -> Kept | None:
-        """What its readers were shown last; None while Redis may yet tell it."""
-        try:
-            return await kept_events(self.stream_log, row.id, row.attempt)
-        except REDIS_FAILURES as error:
-            now = time.monotonic()
-            if now < self._unreadable.setdefault(row.id, now + UNREADABLE_SECONDS):
-                return None
-            log.warning(
-                "its log can't be read: it ends without its text",
-                extra={"generation": row.id, "reason": str(error)},
-            )
-            return Kept([], (0, 0))
-
-    async def _append(self, attempt_log: AttemptLog) -> None:
-        try:
-            while attempt_log.sent < attempt_log.seq:
-                frames = attempt_log.unsent()
-                first = attempt_log.sent + 1
-                last = first + len(frames) - 1
-                [appended] = await self.stream_log.append(
-                    [
-                        Append(
-                            attempt_log.generation_id,
-                            attempt_log.attempt,
-                            first,
-                            frames,
-                            round(self.settings.relay_log_ttl_seconds * 1000),
-                            terminal=attempt_log.ended and last == attempt_log.seq,
-                        )
-                    ]
-                )
-                if appended.attempt != attempt_log.attempt or appended.seq < last:
-                    return
-                attempt_log.sent = appended.seq
-        except REDIS_FAILURES as error:
-            # Readers find the end in the row within a heartbeat.
-            log.warning("its end could not be published", extra={"reason": str(error)})
 
     async def _announce(self, committed: Committed) -> None:
         self.measures.note_end(committed.generation)

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from jobs.measures import Measures
-from jobs.rescue import RescueCounts
+from jobs.rescue_counts import RescueCounts
 
 
 @dataclass(slots=True)

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from jobs.database import Database, migrate
+from jobs.store import commits, intake
 from jobs.tables import metadata
 from tests.conformance.acts import Acts
-from tests.services import PostgresServer
+from tests.services import DelayingProxy, PostgresServer
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +61,34 @@ async def acts(db: Database) -> Acts:
     acts = Acts(db)
     await acts.worker("wrk_1")
     return acts
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[DelayingProxy]:
+    """The link to PostgreSQL, which a test breaks."""
+    async with DelayingProxy.before(postgres_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def direct(postgres_url: str) -> AsyncIterator[Acts]:
+    """The database without the faulty link."""
+    async with Database.open(postgres_url) as db:
+        acts = Acts(db)
+        await acts.worker("wrk_1")
+        yield acts
+
+
+@pytest.fixture
+async def far(
+    postgres_url: str,
+    proxy: DelayingProxy,
+    direct: Acts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Acts]:
+    """The same database through the link, asked again after short pauses."""
+    monkeypatch.setattr(commits, "_PAUSES_SECONDS", (0.01, 0.05))
+    monkeypatch.setattr(intake, "_PAUSES_SECONDS", (0.01, 0.05))
+    async with Database.open(proxy.url(postgres_url)) as db:
+        await db.fetch(text("SELECT 1"))
+        yield Acts(db)

@@ -1,65 +1,26 @@
 """The connection to PostgreSQL fails at the worst moments, and every outcome is still known."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs import database, database_engines
 from jobs.database import CommitUnknown, Database, migrate
-from jobs.database_errors import GivenUp, NotTaken
+from jobs.database_errors import NotTaken
 from jobs.errors import OutcomeUnknown, Unavailable
 from jobs.generation import Kind, State
 from jobs.ids import new_id
-from jobs.store import commits, intake
-from jobs.store.claims import beat, hand_over
+from jobs.store import commits
+from jobs.store.claims import hand_over
 from jobs.store.reads import read_generation, read_stream_row
 from jobs.store.tokens import authenticate, create_token
 from tests.conformance.acts import LEASE, Acts, change, outcome
-from tests.services import DelayingProxy, Direction, PostgresServer, eventually
+from tests.services import DelayingProxy, Direction, PostgresServer
 
 COMMIT = b"COMMIT;"
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[DelayingProxy]:
-    async with DelayingProxy.before(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def direct(postgres_url: str) -> AsyncIterator[Acts]:
-    """The database without the faulty link."""
-    async with Database.open(postgres_url) as db:
-        acts = Acts(db)
-        await acts.worker("wrk_1")
-        yield acts
-
-
-@pytest.fixture
-async def far(
-    postgres_url: str,
-    proxy: DelayingProxy,
-    direct: Acts,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Acts]:
-    """The same database through the link, asked again after short pauses."""
-    monkeypatch.setattr(commits, "_PAUSES_SECONDS", (0.01, 0.05))
-    monkeypatch.setattr(intake, "_PAUSES_SECONDS", (0.01, 0.05))
-    async with Database.open(proxy.url(postgres_url)) as db:
-        await db.fetch(text("SELECT 1"))
-        yield Acts(db)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short time limits of what is opened after this, for who waits them out."""
-    monkeypatch.setattr(database_engines, "STATEMENT_SECONDS", 0.5)
-    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 1.0)
 
 
 async def stored(acts: Acts) -> list[str]:
@@ -248,148 +209,6 @@ async def test_connections_cut_while_idle_are_not_noticed(
         proxy.abort()
         await far.db.fetch(text("SELECT 1"))
     assert len(await stored(direct)) == 3
-
-
-async def test_a_dead_link_is_unavailable_in_bounded_time(
-    impatient: None, far: Acts, direct: Acts, proxy: DelayingProxy
-) -> None:
-    one = (await direct.accept()).generation.id
-    attempts: tuple[Callable[[], Awaitable[object]], ...] = (
-        far.accept,
-        lambda: far.db.fetch(text("SELECT 1")),
-        lambda: far.claim(one),
-    )
-    for attempt in attempts:
-        proxy.black_hole()
-        before = time.monotonic()
-        with pytest.raises(Unavailable):
-            await attempt()
-        assert time.monotonic() - before < 5
-        proxy.heal()
-        await far.db.fetch(text("SELECT 1"))
-
-
-async def test_a_read_over_a_dead_connection_is_unavailable_within_its_own_bound(
-    postgres_url: str, proxy: DelayingProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever adds up in it: the statement's own limit is far away."""
-    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.4)
-
-    async def one(connection: AsyncConnection) -> object:
-        return (await connection.execute(text("SELECT 1"))).scalar_one()
-
-    async def in_block() -> object:
-        async with db.read() as connection:
-            return await one(connection)
-
-    async with Database.open(proxy.url(postgres_url)) as db:
-        reads: tuple[Callable[[], Awaitable[object]], ...] = (
-            lambda: db.fetch(text("SELECT 1")),
-            lambda: db.read_at_once(one),
-            in_block,
-        )
-        for read in reads:
-            await read()
-            proxy.forget_open()
-            before = time.monotonic()
-            with pytest.raises(Unavailable):
-                await read()
-            assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 8
-            # What was given up is not given out again.
-            await read()
-
-
-async def test_a_read_that_gets_no_connection_is_unavailable_within_its_own_bound(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.4)
-    free, held = asyncio.Event(), 0
-
-    async def hold(connection: AsyncConnection) -> None:
-        nonlocal held
-        await connection.execute(text("SELECT 1"))
-        held += 1
-        await free.wait()
-
-    async with Database.open(postgres_url) as db:
-        holding = [
-            asyncio.create_task(db.write(hold))
-            for _ in range(database_engines.POSTGRES_CONNECTIONS)
-        ]
-        try:
-            await eventually(lambda: held == database_engines.POSTGRES_CONNECTIONS)
-            before = time.monotonic()
-            with pytest.raises(Unavailable):
-                await db.fetch(text("SELECT 1"))
-            assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 2
-        finally:
-            free.set()
-            await asyncio.gather(*holding)
-        await db.fetch(text("SELECT 1"))
-
-
-async def test_a_beat_over_a_dead_connection_is_given_up_in_time_and_the_next_one_arrives(
-    postgres_url: str, direct: Acts, proxy: DelayingProxy
-) -> None:
-    async with Database.open(proxy.url(postgres_url)) as db:
-        await beat(db, "wrk_1", 0, within=0.4)
-        proxy.forget_open()
-        before = time.monotonic()
-        with pytest.raises(Unavailable):
-            await beat(db, "wrk_1", 0, within=0.4)
-        assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 8
-        await beat(db, "wrk_1", 7, within=5)
-    [row] = await direct.db.fetch(text("SELECT running FROM workers"))
-    assert row.running == 7
-
-
-async def test_a_commit_that_is_given_up_is_unknown_and_not_taken_for_nothing(
-    far: Acts, direct: Acts, proxy: DelayingProxy
-) -> None:
-    async def add(connection: AsyncConnection) -> None:
-        await connection.execute(text("UPDATE workers SET running = 9"))
-        proxy.black_hole(Direction.DOWN)
-
-    with pytest.raises(CommitUnknown):
-        await far.db.write(add, within=0.3)
-
-
-async def test_what_is_under_way_when_the_database_is_given_up_is_unknown_at_once(
-    postgres_url: str, proxy: DelayingProxy
-) -> None:
-    async with Database.open(proxy.url(postgres_url)) as db:
-        await db.fetch(text("SELECT 1"))
-        proxy.black_hole()
-        reading = asyncio.create_task(db.fetch(text("SELECT 1")))
-        writing = asyncio.create_task(db.write_one(text("UPDATE workers SET running = 1")))
-        await eventually(lambda: proxy.counts.held >= 1)
-        before = time.monotonic()
-        db.give_up()
-        for one in (reading, writing, asyncio.create_task(db.fetch(text("SELECT 1")))):
-            with pytest.raises(GivenUp):
-                await one
-        with pytest.raises(GivenUp):
-            await commits.commit(db, new_id("gen"), 1, outcome("whole"))
-        # Nobody pauses before asking again what can't be answered any more.
-        assert time.monotonic() - before < 1
-        proxy.heal()
-
-
-async def test_an_idle_connection_that_is_dead_costs_less_than_a_statement_may_take(
-    postgres_url: str, proxy: DelayingProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database_engines, "IDLE_SECONDS", 0)
-    monkeypatch.setattr(database_engines, "PING_SECONDS", 0.3)
-    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 1.0)
-    async with Database.open(proxy.url(postgres_url)) as db:
-        await db.fetch(text("SELECT 1"))
-        proxy.black_hole()
-        before = time.monotonic()
-        with pytest.raises(Unavailable):
-            await db.fetch(text("SELECT 1"))
-        assert time.monotonic() - before < database.ANSWER_SECONDS / 2
-        proxy.heal()
-        await db.fetch(text("SELECT 1"))
 
 
 async def test_a_restart_of_the_server_is_survived(

@@ -11,11 +11,11 @@ from jobs import keys
 from jobs.attempt_log import CHUNK_FRAMES, AttemptLog
 from jobs.events import Status
 from jobs.generation import Generation, State
-from jobs.rescue import UNREADABLE_SECONDS
+from jobs.lost_ends import UNREADABLE_SECONDS
 from jobs.store.claims import claim, register_worker
 from jobs.stream_log import Append, Outcome
 from tests.jobs.at_work import Work, at_work, text_of
-from tests.jobs.test_rescue import LEASE, Clock, judge
+from tests.jobs.lost_work import LEASE, Clock, judge
 
 
 @pytest.fixture
@@ -23,14 +23,6 @@ async def work(redis_url: str, sqlite_url: str, tmp_path: Path) -> AsyncIterator
     """A place of work, without a worker."""
     async with at_work(redis_url, sqlite_url, tmp_path) as work:
         yield work
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The rescuers' clock."""
-    clock = Clock()
-    monkeypatch.setattr("jobs.rescue.time", clock)
-    return clock
 
 
 async def shown(work: Work, events: int) -> tuple[Generation, AttemptLog]:
@@ -71,7 +63,7 @@ async def test_what_a_worker_that_is_only_cut_off_shows_meanwhile_is_kept(
         assert await send(work, attempt_log) is Outcome.APPLIED
         return await claim(*arguments, **named)
 
-    monkeypatch.setattr("jobs.rescue.claim", claim_late)
+    monkeypatch.setattr("jobs.lost_ends.claim", claim_late)
     await judge(work.rescuer(), clock)
     ended = await work.read(asked)
     assert ended.output is not None
@@ -93,7 +85,7 @@ async def test_a_rescuer_that_dies_before_its_commit_leaves_the_whole_text(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.rescue.commit", halt)
+        patch.setattr("jobs.lost_ends.commit", halt)
         dying = asyncio.create_task(judge(work.rescuer(), clock))
         await asyncio.wait_for(halted.wait(), 10)
         dying.cancel()

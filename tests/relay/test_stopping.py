@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from relay.stopping import Stopping
+from tests.relay.live import Live, relay_settings, served
 from tests.relay.stage import authoring
-from tests.relay.test_streaming import Live, relay_settings, served
 from tests.services import eventually
 
 
