@@ -1,6 +1,8 @@
 """What is typed and not sent stays in the place where it was typed."""
 
 import asyncio
+import re
+from uuid import uuid4
 
 import pytest
 from playwright.async_api import Route, expect
@@ -118,3 +120,90 @@ async def test_what_is_on_its_way_when_the_page_is_reloaded_stays_and_is_made_on
     await visit.page.reload()
     await expect(visit.test_id("turn-user")).to_have_count(2)
     await expect(visit.test_id("composer")).to_have_value("")
+
+
+@pytest.mark.parametrize("storage", ["", FORBIDDEN], ids=["kept", "forbidden"])
+async def test_a_brief_stays_in_its_form_until_it_is_accepted(visit: Visit, storage: str) -> None:
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=422, json={"detail": "It is not wanted."})
+
+    await visit.page.add_init_script(storage)
+    [chat, _] = await two_chats(visit)
+    await visit.open()
+    await visit.test_id("name").fill("Grace")
+    await visit.test_id("brief").fill("A tutor.\nShe asks first.")
+    await go(visit, chat, "A")
+    await expect(visit.test_id("composer")).to_have_value("")
+    await visit.test_id("new-persona").click()
+    await expect(visit.test_id("name")).to_have_value("Grace")
+    await expect(visit.test_id("brief")).to_have_value("A tutor.\nShe asks first.")
+    await visit.keep_screenshot("brief-kept")
+    # An example that was taken is kept as well.
+    await visit.page.get_by_role("button", name="Marlow").click()
+    if not storage:
+        await visit.page.reload()
+    else:
+        await go(visit, chat, "A")
+        await visit.test_id("new-persona").click()
+    await expect(visit.test_id("name")).to_have_value("Marlow")
+    await expect(visit.test_id("brief")).to_have_value(re.compile("A code reviewer"))
+    # What is refused is still there, what is accepted is not.
+    await visit.page.route("**/v1/personas", refuse, times=1)
+    await visit.test_id("create").click()
+    await expect(visit.test_id("form-error")).to_have_text("It is not wanted.")
+    await go(visit, chat, "A")
+    await visit.test_id("new-persona").click()
+    await expect(visit.test_id("name")).to_have_value("Marlow")
+    await visit.test_id("create").click()
+    await expect(visit.test_id("title")).to_have_text("Marlow")
+    await visit.test_id("new-persona").click()
+    await expect(visit.test_id("name")).to_have_value("")
+    await expect(visit.test_id("brief")).to_have_value("")
+
+
+async def test_what_is_added_to_a_brief_on_its_way_stays(visit: Visit) -> None:
+    asked, accepting = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        asked.set()
+        await accepting.wait()
+        await route.continue_()
+
+    await visit.open()
+    await visit.page.route("**/v1/personas", late)
+    await visit.test_id("name").fill("Ada")
+    await visit.test_id("brief").fill("A tutor.")
+    await visit.test_id("create").click()
+    await asked.wait()
+    await visit.test_id("brief").fill("A tutor. For nurses.")
+    accepting.set()
+    await expect(visit.test_id("title")).to_have_text("Ada")
+    await visit.test_id("new-persona").click()
+    await expect(visit.test_id("name")).to_have_value("Ada")
+    await expect(visit.test_id("brief")).to_have_value("A tutor. For nurses.")
+
+
+async def test_a_brief_on_its_way_when_the_page_is_reloaded_is_made_once(visit: Visit) -> None:
+    asked, reloaded = asyncio.Event(), asyncio.Event()
+
+    async def lose(route: Route) -> None:
+        if reloaded.is_set():
+            await route.continue_()
+        else:
+            await route.fetch()
+            asked.set()
+
+    await visit.open()
+    name = f"Once {uuid4()}"
+    await visit.test_id("name").fill(name)
+    await visit.test_id("brief").fill("A tutor.")
+    await visit.page.route("**/v1/personas", lose)
+    await visit.test_id("create").click()
+    await asked.wait()
+    await visit.page.reload()
+    reloaded.set()
+    await expect(visit.test_id("brief")).to_have_value("A tutor.")
+    await visit.test_id("create").click()
+    await expect(visit.test_id("title")).to_have_text(name)
+    named = [one["name"] for one in (await visit.api("/v1/personas?limit=50")).json()["data"]]
+    assert named.count(name) == 1

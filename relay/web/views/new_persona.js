@@ -1,9 +1,10 @@
 /**
- * The first page: a name and a brief become a persona.
+ * The first page: a name and a brief become a persona. What is typed stays until it is accepted.
  */
 
 import * as api from "../api.js";
 import { element, icon } from "../element.js";
+import { remember, remembered } from "../kept.js";
 import { refusal } from "./refusal.js";
 
 const EXAMPLES = [
@@ -65,6 +66,7 @@ export function newPersona(onCreated, onRefused) {
           click: () => {
             name.value = who;
             brief.value = what;
+            keep();
             brief.focus();
           },
         },
@@ -86,10 +88,21 @@ export function newPersona(onCreated, onRefused) {
     element("div", { class: "form-actions" }, submit, examples),
   );
 
+  const draftOf = (/** @type {HTMLInputElement} */ field) => `relay-draft #/ ${field.name}`;
+  const fields = [name, brief];
+  const keep = () => fields.forEach((field) => remember(draftOf(field), field.value));
+  for (const field of fields) field.value = remembered(draftOf(field)) ?? "";
+  form.addEventListener("input", keep);
+
   const send = async () => {
     submit.disabled = true;
+    const sent = fields.map(({ value }) => value);
     try {
-      onCreated(await api.createPersona(name.value.trim(), brief.value.trim()));
+      const generation = await api.createPersona(name.value.trim(), brief.value.trim());
+      // What was changed while it was on its way is not what was accepted.
+      if (fields.every((field, at) => remembered(draftOf(field)) === sent[at]))
+        for (const field of fields) remember(draftOf(field), "");
+      onCreated(generation);
     } catch (error) {
       trouble.show(error);
       onRefused(error);
