@@ -7,6 +7,7 @@
  */
 
 import * as api from "./api.js";
+import { fileContents } from "./contents.js";
 import { inTurn } from "./in_turn.js";
 import { follow } from "./relay.js";
 import { apply, nothing } from "./shown.js";
@@ -56,8 +57,6 @@ export function openPlace(where, tell) {
     error: null,
     loaded: false,
   };
-  /** @type {Map<string, {state: "loading" | "there" | "failed", text: string}>} */
-  const contents = new Map();
   /** @type {ReturnType<typeof follow> | null} */
   let reader = null;
   /** What the feed told last; null: there was a gap in it. @type {any[] | null} */
@@ -65,6 +64,7 @@ export function openPlace(where, tell) {
   let catchingUp = false;
 
   const change = () => signal.aborted || tell("change");
+  const { content, keep, again } = fileContents(() => known.persona, signal, change);
 
   /** Reads the place as it is stored; gives false when that was refused for good. */
   async function read() {
@@ -332,43 +332,6 @@ export function openPlace(where, tell) {
     known.conversation.waiting = known.conversation.waiting.filter(
       (/** @type {any} */ one) => one.id !== id,
     );
-    change();
-  }
-
-  /** A committed file's text at a version that has it; a change is told when it is there. */
-  function content(
-    /** @type {string} */ path,
-    /** @type {string} */ sha256,
-    /** @type {number} */ version = known.persona.version,
-  ) {
-    const key = `${path}\0${sha256}`;
-    const kept = contents.get(key);
-    if (kept) return kept;
-    const { id } = known.persona;
-    const loading = { state: /** @type {const} */ ("loading"), text: "" };
-    contents.set(key, loading);
-    api
-      .fileText(id, path, version, signal)
-      .then(
-        (text) => contents.set(key, { state: "there", text }),
-        () => contents.set(key, { state: "failed", text: "" }),
-      )
-      .then(change);
-    return loading;
-  }
-
-  /** What was streamed whole is the content: no need to fetch it again. */
-  function keep(
-    /** @type {string} */ path,
-    /** @type {string} */ sha256,
-    /** @type {string} */ text,
-  ) {
-    contents.set(`${path}\0${sha256}`, { state: "there", text });
-  }
-
-  /** Tries once more to fetch a content that failed. */
-  function again(/** @type {string} */ path, /** @type {string} */ sha256) {
-    contents.delete(`${path}\0${sha256}`);
     change();
   }
 
