@@ -1,8 +1,8 @@
 """Carries the appended events of all generations of this worker to Redis, off the model's path.
 
-One flush is in flight at a time and takes what all generations have. When nothing is under way a
-token leaves at once; under load the next flush waits for a third of `RELAY_FLUSH_MS`, and up to all
-of it where flushing would take too much of the processor. A Redis that is away delays nothing but
+One flush is in flight at a time and takes what all generations have. After a quarter of
+`RELAY_FLUSH_MS` without one a token leaves at once; sooner, it waits until that is over, and up to
+all of it where flushing would take too much of the processor. A Redis that is away delays nothing but
 the events themselves: they are kept as text and timeline and sent again from where the log ends.
 """
 
@@ -28,8 +28,8 @@ LOGS_A_FLUSH = 256
 BYTES_A_FLUSH = 1 << 20
 SHARE_OF_A_CORE = 0.1
 """What flushing may cost when it is frequent: one of 1 ms of processor time is followed by 9 ms."""
-SHARE_OF_LONGEST_PAUSE = 1 / 3
-"""What passes at least until the next flush when one carried the tokens of several generations."""
+SHARE_OF_LONGEST_PAUSE = 1 / 4
+"""What passes at least until the next flush: a fast model's log, too, is no entry a token."""
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LAST_SECONDS = 1.0
 GIVE_UP_AFTER_SECONDS = 60.0
@@ -229,9 +229,8 @@ class Publisher:
             self._backoff = 0.0
         self._behind_since = self._began
         self._spent += time.thread_time()
-        pause = self._spent / SHARE_OF_A_CORE
-        if len(batch) > 1:
-            pause = max(pause, self._longest_pause * SHARE_OF_LONGEST_PAUSE)
+        shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
+        pause = max(shortest, self._spent / SHARE_OF_A_CORE)
         self._earliest = self._began + min(pause, self._longest_pause)
 
     def _take(self, batch: list[tuple[AttemptLog, Append]]) -> None:

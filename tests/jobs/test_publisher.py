@@ -157,26 +157,45 @@ async def test_a_token_waits_for_the_timer_flush_ms_at_most_and_all_leave_togeth
     link.stop()
 
 
-async def test_only_tokens_of_several_generations_wait_for_one_another() -> None:
+@pytest.mark.parametrize("generations", [1, 2])
+async def test_tokens_wait_for_one_another_for_a_quarter_of_the_longest_pause(
+    generations: int,
+) -> None:
     scripted = Scripted()
-    link = over(scripted, flush_ms=900)
-    logs = [link.start(f"gen_{n}", 1, lambda: None) for n in range(2)]
+    link = over(scripted, flush_ms=800)
+    logs = [link.start(f"gen_{n}", 1, lambda: None) for n in range(generations)]
     for log in logs:
         log.append_text("a")
     await scripted.called(1)
-    for _ in range(2):
-        logs[0].append_text("b")
-        assert await link.drain(2)
-    together, alone = (after - before for before, after in pairwise(scripted.at))
-    assert 0.29 <= together <= 0.89
-    assert alone <= 0.29
+    for _ in range(20):
+        for log in logs:
+            log.append_text("b")
+        await asyncio.sleep(0)
+    assert await link.drain(2)
+    [gap] = [after - before for before, after in pairwise(scripted.at)]
+    assert 0.19 <= gap <= 0.79
+    assert [len(one.frames) for one in scripted.calls[1]] == [1] * generations
+    link.stop()
+
+
+async def test_a_token_that_comes_after_the_pause_leaves_in_the_loops_next_round() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=40)
+    log = link.start(NAME, 1, lambda: None)
+    log.append_text("a")
+    assert await link.drain(2)
+    await asyncio.sleep(0.02)
+    log.append_text("b")
+    assert link._timer is None
+    assert link._soon is not None
+    assert await link.drain(2)
     link.stop()
 
 
 async def test_a_redis_that_takes_its_time_makes_no_pause_longer() -> None:
     scripted = Scripted()
     scripted.gate.clear()
-    link = over(scripted, flush_ms=60_000)
+    link = over(scripted, flush_ms=400)
     log = link.start(NAME, 1, lambda: None)
     log.append_text("a")
     await scripted.called(1)
