@@ -2,8 +2,8 @@
 
 One flush is in flight at a time and takes what all generations have. After a quarter of
 `RELAY_FLUSH_MS` without one a token leaves at once; sooner, it waits until that is over, and up to
-all of it where flushing would take too much of the processor. A Redis that is away delays nothing but
-the events themselves: they are kept as text and timeline and sent again from where the log ends.
+all of it where flushing would take too much of the processor. A Redis that is away delays nothing
+but the events themselves: they are kept as text and timeline, and sent again from where the log is.
 """
 
 import asyncio

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from jobs import keys
+from jobs.cursor import Cursor
 from jobs.redis_wire import Address
 
 Execute = Callable[..., Awaitable[Any]]
@@ -167,6 +168,22 @@ class StreamLog:
             if tail_attempt != attempt or tail_seq < first - 1:
                 return None
         return LogPage(attempt, first, frames)
+
+    async def read_newest(self, generation_id: str, after: Cursor | None) -> LogPage | None:
+        """Up to PAGE entries of whatever attempt the log holds; None where it has none in order.
+
+        They begin with the one of the cursor `after`, or with the first where that is none of them.
+        """
+        begin = "-" if after is None or after.attempt < 0 else f"{after.attempt}-{after.seq}"
+        entries: list[tuple[bytes, list[bytes]]] = await self._fetch(
+            "XRANGE", keys.log(generation_id), begin, "+", "COUNT", PAGE
+        )
+        if not entries:
+            return None
+        attempt, first = _entry_id(entries[0][0])
+        page = LogPage(attempt, first, [fields[1] for _, fields in entries])
+        # Ids only rise, as in `read`.
+        return page if _entry_id(entries[-1][0]) == (attempt, page.last) else None
 
     async def look(self, generation_id: str) -> None:
         """Asks every live reader of it to read the row again."""

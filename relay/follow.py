@@ -105,6 +105,19 @@ class Follower:
         if not self._closed:
             self._sources.hub.listen(self.generation_id, self)
 
+    def read_ahead(self) -> None:
+        """Begins to subscribe, then to read the log, while its row is still being read.
+
+        Tell it the row by `know` before anything is asked of it.
+        """
+        self.listen()
+        self._past.read_ahead(self.join())
+
+    def know(self, row: StreamRow) -> None:
+        """Takes where the generation stands, from a row that was read just now."""
+        self._known = row
+        self._past.know(row)
+
     async def join(self) -> bool:
         """Subscribes; whether Redis acknowledged it. To be awaited before anything is read."""
         return await self._sources.hub.follow(self.generation_id, self)
@@ -114,6 +127,7 @@ class Follower:
         self._sources.hub.leave(self, generation_id=self.generation_id)
         self._sources.pulse.discard(self)
         self._inbox.clear()
+        self._past.close()
         self._closed = True
 
     def begin_queued(self) -> None:
@@ -145,7 +159,8 @@ class Follower:
                     await self._waiter
                 finally:
                     self._listens, self._waiter = False, None
-            if self._inbox and (chunk := self._drain()):
+            # What came since the log is read, or was read ahead, follows that.
+            if self._inbox and not self._repair and (chunk := self._drain()):
                 began = True
                 yield self._sent(chunk)
             if self._repair:
@@ -179,14 +194,14 @@ class Follower:
         if self._listens and self._passes(message):
             return
         if message.attempt == 0:
-            self._repair = True
+            self._missed()
         else:
             self._inbox.append(message)
             self._inbox_bytes += len(message.frames)
             if self._inbox_bytes > INBOX_BYTES:
                 self._inbox.clear()
                 self._inbox_bytes = 0
-                self._repair = True
+                self._missed()
         self._rouse()
 
     def _passes(self, message: Message) -> bool:
@@ -216,8 +231,12 @@ class Follower:
 
     def on_subscribed(self) -> None:
         """Hears that messages may be missing up to now (Listener)."""
-        self._repair = True
+        self._missed()
         self._rouse()
+
+    def _missed(self) -> None:
+        self._repair = True
+        self._past.miss()
 
     def due_at(self) -> float:
         """The earliest of its deadlines; an event in between makes it later (Ticking)."""

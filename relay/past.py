@@ -5,6 +5,7 @@ lacks what it should hold is never served but waited for, since its worker seeds
 """
 
 import time
+from collections.abc import Awaitable
 from itertools import chain, islice
 
 from jobs.cursor import Cursor
@@ -23,6 +24,7 @@ from jobs.store.reads import StreamRow, WorkerSign, read_replay_source, read_str
 from jobs.stream_log import PAGE, LogPage, Message
 from jobs.timeline import rebuild, unpack
 from relay.held import Held
+from relay.read_ahead import ReadAhead
 from relay.sources import Sources
 
 RETRY_SECONDS = 1.0
@@ -38,6 +40,7 @@ class Past:
     """
 
     __slots__ = (
+        "_ahead",
         "_end",
         "_held",
         "_known",
@@ -79,6 +82,8 @@ class Past:
         """The monotonic time at which to look again; None when an event will tell."""
         self._sources = sources
         self._known = known
+        # The first page of the log, asked for before the row was known.
+        self._ahead: ReadAhead | None = None
         # Whether the row was read before it was listened for: what came between is in the log.
         self._known_before = False
         # The cursor that the reader came with, until an event is found that has this very id.
@@ -100,6 +105,26 @@ class Past:
         The log lacks events that it should hold, or the cursor could not be judged so far.
         """
         return self._lost_until is not None or self._unjudged is not None
+
+    def read_ahead(self, joined: Awaitable[bool]) -> None:
+        """Begins to read the log, as soon as its reader has `joined`; `know` follows."""
+        log = self._sources.stream_log
+        self._ahead = ReadAhead(log, self.generation_id, self._unjudged, joined)
+
+    def know(self, row: StreamRow) -> None:
+        """Takes where it stood just now, before the first `next`."""
+        missed = self._ahead is not None and self._ahead.missed
+        self._known = None if missed and not row.state.terminal else row
+
+    def miss(self) -> None:
+        """Hears that something may have been missed up to now, or that the row has changed."""
+        if self._ahead is not None:
+            self._ahead.miss()
+
+    def close(self) -> None:
+        """Lets go of what is being read; again does nothing."""
+        if self._ahead is not None:
+            self._ahead.close()
 
     def look_again(self) -> None:
         """Makes `next` start with the row again."""
@@ -239,6 +264,9 @@ class Past:
     async def _read_page(self) -> LogPage | None:
         """What follows, beginning with the cursor's own event while that is to be judged."""
         first = self.seq + (self._unjudged is None)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and (page := await ahead.take(self.attempt, first)) is not None:
+            return page
         return await self._sources.stream_log.read(self.generation_id, self.attempt, first)
 
     async def _id_of_first(self, page: LogPage) -> Cursor | None:

@@ -3,29 +3,24 @@
 Subscribe, then enqueue, then follow; what is a hint may fail, and is found in the rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from starlette.responses import Response
 
 from jobs.errors import Unavailable
 from jobs.store.commits import CancelOutcome
 from jobs.store.intake import Accepted
-from jobs.store.reads import StreamRow, read_generation
+from jobs.store.reads import read_generation
 from jobs.tracing import here
 from relay.event_stream import EventStream
 from relay.feed import Feed
-from relay.follow import Follower, read_cursor
+from relay.follow import Follower
 from relay.services import Services
 
 
-async def stream_events(
-    services: Services, generation_id: str, cursor: str | None, row: StreamRow | None = None
-) -> Response:
-    """The stream after this cursor; 204 when its end was seen already (protocol §5).
-
-    `row` is where the generation stood when the request came, if the caller knows it.
-    """
-    follower = Follower(services.sources, generation_id, read_cursor(cursor), row)
+async def stream_events(services: Services, follower: Follower) -> Response:
+    """What this follower gives; 204 when its end was seen already (protocol §5)."""
     if follower.has_seen_the_end:
         follower.close()
         return Response(status_code=204)
@@ -50,13 +45,20 @@ async def stream_accepted(
     return EventStream(follower, pulse, headers, write_through=follower.write_through)
 
 
-async def join(follower: Follower) -> bool:
-    """Subscribes this follower; whether Redis acknowledged it. Closes it where that fails."""
+@contextmanager
+def closed_on_failure(follower: Follower) -> Iterator[None]:
+    """Closes it where the block fails; else it belongs to what the block made of it."""
     try:
-        return await follower.join()
+        yield
     except BaseException:
         follower.close()
         raise
+
+
+async def join(follower: Follower) -> bool:
+    """Subscribes this follower; whether Redis acknowledged it. Closes it where that fails."""
+    with closed_on_failure(follower):
+        return await follower.join()
 
 
 async def start_joined(services: Services, follower: Follower, accepted: Accepted) -> None:
@@ -64,11 +66,8 @@ async def start_joined(services: Services, follower: Follower, accepted: Accepte
     acknowledged = await join(follower)
     if acknowledged and accepted.starts:
         follower.begin_queued()
-    try:
+    with closed_on_failure(follower):
         await start_accepted(services, accepted)
-    except BaseException:
-        follower.close()
-        raise
 
 
 async def start_accepted(services: Services, accepted: Accepted) -> None:

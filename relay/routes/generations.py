@@ -6,9 +6,10 @@ from jobs.errors import NotFound, Unavailable
 from jobs.generation import Generation, Kind, State, events_url, rfc3339
 from jobs.store.commits import request_cancel
 from jobs.store.pages import Page
-from jobs.store.reads import list_generations, read_generation, read_stream_row
-from relay.auth import authorize_stream, make_ticket
+from jobs.store.reads import StreamRow, list_generations, read_generation, read_stream_row
+from relay.auth import Access, authorize_stream, make_ticket
 from relay.bodies import CreateGeneration, read_body, refuse_body
+from relay.follow import Follower, read_cursor
 from relay.queries import choice, known_kind, limit, page_cursor, path_id, stream_cursor
 from relay.routes.models import StreamTicket
 from relay.routes.operation import (
@@ -23,7 +24,7 @@ from relay.routes.operation import (
 )
 from relay.routes.starting import STARTED, STARTING, Wish, start
 from relay.routes.streams import GENERATION_STREAM
-from relay.streaming import announce_cancel, stream_events
+from relay.streaming import announce_cancel, closed_on_failure, stream_events
 from relay.undecided import Undecided
 
 
@@ -68,18 +69,27 @@ async def follow(call: Call) -> Response:
     try:
         access = await authorize_stream(call.services, call.request, call.request.path_params["id"])
         generation_id = path_id(call.request)
-        lease = call.services.settings.jobs.relay_lease_seconds
-        row = await read_stream_row(call.services.db, generation_id, lease_seconds=lease)
+        if call.request.method == "HEAD":
+            await _read_row(call, access, generation_id)
+            return Response(headers={"Content-Type": EVENT_STREAM})
+        follower = Follower(call.services.sources, generation_id, read_cursor(cursor))
+        with closed_on_failure(follower):
+            follower.read_ahead()
+            follower.know(await _read_row(call, access, generation_id))
+            slots, reconnect = call.services.slots, cursor is not None
+            with slots.acquire(access.owner, access.token_prefix, reconnect=reconnect) as slot:
+                return slot.hold(await stream_events(call.services, follower))
     except Unavailable:
         # A browser never comes back after a 503.
         return Undecided()
+
+
+async def _read_row(call: Call, access: Access, generation_id: str) -> StreamRow:
+    lease = call.services.settings.jobs.relay_lease_seconds
+    row = await read_stream_row(call.services.db, generation_id, lease_seconds=lease)
     if row is None or row.owner != access.owner:
         raise NotFound(generation_id)
-    if call.request.method == "HEAD":
-        return Response(headers={"Content-Type": EVENT_STREAM})
-    slots, reconnect = call.services.slots, cursor is not None
-    with slots.acquire(access.owner, access.token_prefix, reconnect=reconnect) as slot:
-        return slot.hold(await stream_events(call.services, generation_id, cursor, row))
+    return row
 
 
 async def cancel(call: Call) -> Response:

@@ -16,7 +16,7 @@ from relay.follow import Follower
 from relay.queries import IdempotencyKey, body_id, flag, idempotency_key
 from relay.routes.operation import EVENT_STREAM, Answer, Call, Parameter, json_answer
 from relay.routes.streams import GENERATION_STREAM
-from relay.streaming import start_accepted, stream_accepted, stream_events
+from relay.streaming import closed_on_failure, start_accepted, stream_accepted, stream_events
 
 STARTING = (
     Parameter("stream", "`true`: answer with the generation's events on this very response", bool),
@@ -134,15 +134,13 @@ async def _start_listening(call: Call, new: NewGeneration) -> Response:
         if not accepted.replayed:
             return await stream_accepted(call.services, accepted, headers, follower)
         follower.close()
-        response = await stream_events(call.services, accepted.generation.id, None)
+        follows = Follower(call.services.sources, accepted.generation.id)
+        response = await stream_events(call.services, follows)
         response.headers.update(headers)
         return response
 
-    try:
+    with closed_on_failure(follower):
         return await start_streamed(call, new, stream, follower)
-    except BaseException:
-        follower.close()
-        raise
 
 
 async def _refuse_unknown(call: Call, new: NewGeneration) -> None:

@@ -71,7 +71,9 @@ async def test_a_stream_that_was_never_started_frees_what_it_held(live: Live) ->
         raise OSError("the reader is gone")
 
     scope: Scope = {"type": "http", "method": "GET"}
-    response = await stream_events(live.services, log.generation_id, None)
+    response = await stream_events(
+        live.services, Follower(live.services.sources, log.generation_id)
+    )
     assert (sources.hub.channels, sources.pulse.streams) == (1, 1)
     with pytest.raises(OSError, match="the reader is gone"):
         await response(scope, receive, refuses)
@@ -100,7 +102,9 @@ async def test_a_send_that_nobody_takes_is_given_up_by_the_clock(live: Live) -> 
 
     scope: Scope = {"type": "http", "method": "GET"}
     with freeze_time("2026-11-22 10:00:00", real_asyncio=True, ignore=["_pytest"]) as clock:
-        response = await stream_events(live.services, log.generation_id, None)
+        response = await stream_events(
+            live.services, Follower(live.services.sources, log.generation_id)
+        )
         answering = asyncio.create_task(response(scope, receive, stuck))
         await sending.wait()
         clock.tick(SEND_TIMEOUT_SECONDS - 1)
@@ -126,7 +130,8 @@ async def test_a_join_that_is_cancelled_frees_what_it_held(
 
     monkeypatch.setattr(Follower, "join", never)
     log = await live.author.running()
-    joining = asyncio.create_task(stream_events(live.services, log.generation_id, None))
+    follower = Follower(live.services.sources, log.generation_id)
+    joining = asyncio.create_task(stream_events(live.services, follower))
     await waits.wait()
     joining.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,0 +1,265 @@
+"""A log that is read while the row is: sooner, and never without what came in between."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from jobs import keys
+from jobs.cursor import Cursor
+from jobs.store.reads import StreamRow, read_stream_row
+from jobs.stream_log import LogPage, StreamLog
+from relay import follow
+from relay.follow import MALFORMED, Follower
+from relay.routes import generations
+from tests.relay.edge import EdgeRelay
+from tests.relay.heard import assert_is_the_rest
+from tests.relay.scripts import REFINE, play
+from tests.relay.stage import Author, Reader, ReadingSide, authoring, reading_side
+from tests.services import eventually
+
+
+@pytest.fixture
+async def author(migrated_url: str, redis_url: str) -> AsyncIterator[Author]:
+    """Who writes."""
+    async with authoring(migrated_url, redis_url) as author:
+        yield author
+
+
+@pytest.fixture
+async def side(migrated_url: str, redis_url: str) -> AsyncIterator[ReadingSide]:
+    """Who reads."""
+    async with reading_side(migrated_url, redis_url) as side:
+        yield side
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first seq of every page that is asked for in the usual way."""
+    asked: list[int] = []
+    read = StreamLog.read
+
+    async def noted(self: StreamLog, generation_id: str, attempt: int, first: int) -> Any:
+        asked.append(first)
+        return await read(self, generation_id, attempt, first)
+
+    monkeypatch.setattr(StreamLog, "read", noted)
+    return asked
+
+
+async def row_of(side: ReadingSide, generation_id: str) -> StreamRow:
+    row = await read_stream_row(side.sources.database, generation_id, lease_seconds=10)
+    assert row is not None
+    return row
+
+
+async def reading_ahead(
+    side: ReadingSide, generation_id: str, cursor: Cursor | None = None
+) -> Reader:
+    """A reader that has the first page, and does not know the row yet."""
+    reader = Reader(Follower(side.sources, generation_id, cursor))
+    reader.follower.read_ahead()
+    ahead = reader.follower._past._ahead
+    assert ahead is not None
+    await asyncio.wait([ahead._page], timeout=5)
+    return reader
+
+
+async def test_the_log_is_read_while_the_row_is(
+    migrated_url: str, redis_url: str, relay: EdgeRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_log = asyncio.Event()
+    read_newest = StreamLog.read_newest
+
+    async def noted(self: StreamLog, generation_id: str, after: Cursor | None) -> LogPage | None:
+        page = await read_newest(self, generation_id, after)
+        read_log.set()
+        return page
+
+    async def later(*arguments: Any, **options: Any) -> StreamRow | None:
+        async with asyncio.timeout(5):
+            await read_log.wait()
+        return await read_stream_row(*arguments, **options)
+
+    monkeypatch.setattr(StreamLog, "read_newest", noted)
+    monkeypatch.setattr(generations, "read_stream_row", later)
+    async with authoring(migrated_url, redis_url, owner="local") as author:
+        log = await author.running()
+        await play(author, log, REFINE)
+        await author.end(log)
+        answer = await relay.client.get(f"/v1/generations/{log.generation_id}/events")
+    assert answer.status_code == 200
+    assert "event: completed" in answer.text
+
+
+async def test_a_stream_that_is_refused_leaves_nothing_behind(
+    migrated_url: str, redis_url: str, relay: EdgeRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, never = relay.services.sources, asyncio.Event()
+
+    async def hangs(self: StreamLog, generation_id: str, after: Cursor | None) -> None:
+        await never.wait()
+
+    monkeypatch.setattr(StreamLog, "read_newest", hangs)
+    async with authoring(migrated_url, redis_url, owner="another") as author:
+        log = await author.running()
+        before = asyncio.all_tasks()
+        for generation_id in (log.generation_id, "gen_00000000000000000000000000"):
+            answer = await relay.client.get(f"/v1/generations/{generation_id}/events")
+            assert answer.status_code == 404
+        await eventually(lambda: sources.hub.channels == 0)
+        assert sources.pulse.streams == 0
+        await eventually(lambda: asyncio.all_tasks() <= before)
+
+
+@pytest.mark.parametrize(
+    "cursor", [None, Cursor(1, 0, 0), Cursor(1, 1, 0), Cursor(0, 1, 0), MALFORMED, Cursor(1, 1, 7)]
+)
+async def test_whatever_cursor_a_reader_has_the_page_is_read_once(
+    author: Author, side: ReadingSide, pages: list[int], cursor: Cursor | None
+) -> None:
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    reader = await reading_ahead(side, log.generation_id, cursor)
+    reader.follower.know(await row_of(side, log.generation_id))
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    unknown = cursor in (MALFORMED, Cursor(1, 1, 7))
+    assert len(pages) == (cursor == Cursor(1, 1, 7))
+    await author.end(log)
+    told = await reader.finish()
+    if unknown:
+        assert told.pop(0).event == "reset"
+    begins_anew = unknown or cursor == Cursor(0, 1, 0)
+    assert_is_the_rest(told, await author.log_of(log), None if begins_anew else cursor)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_what_came_between_the_page_and_the_row_is_told_once(
+    author: Author, side: ReadingSide, pages: list[int], seed: int
+) -> None:
+    chance = random.Random(seed)
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    early = await row_of(side, log.generation_id)
+    reader = await reading_ahead(side, log.generation_id)
+    heard, between = reader.follower._inbox, log.seq + 1
+    for number in range(chance.randint(1, 5)):
+        log.append_text(f"tøken {number} ")
+        await author.flush()
+    ends = chance.random() < 0.5
+    if ends:
+        await author.end(log)
+    await eventually(lambda: bool(heard) and heard[-1].last == log.seq)
+    late = await row_of(side, log.generation_id)
+    reader.follower.know(chance.choice([early, late]))
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    # The row of one that has ended is told from the log to its end, and from nothing else.
+    assert pages in ([], [between])
+    if not ends:
+        await author.end(log)
+    assert_is_the_rest(await reader.finish(), await author.log_of(log))
+
+
+async def test_what_a_cut_subscription_missed_since_the_page_is_read(
+    author: Author, side: ReadingSide, pages: list[int]
+) -> None:
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    row = await row_of(side, log.generation_id)
+    follower = (reader := await reading_ahead(side, log.generation_id)).follower
+    side.sources.hub.leave(follower, generation_id=log.generation_id)
+    log.append_text("unheard ")
+    await author.flush()
+    assert await side.sources.hub.follow(log.generation_id, follower)
+    assert follower._inbox == []
+    follower.know(row)
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    assert pages == [1]
+    await author.end(log)
+    assert_is_the_rest(await reader.finish(), await author.log_of(log))
+
+
+async def test_what_a_reader_that_overflowed_lost_since_the_page_is_read(
+    author: Author, side: ReadingSide, pages: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "INBOX_BYTES", 10)
+    log = await author.running()
+    await author.flush()
+    row = await row_of(side, log.generation_id)
+    reader = await reading_ahead(side, log.generation_id)
+    overflowed = reader.follower._past._ahead
+    assert overflowed is not None
+    log.append_text("more than is held")
+    await author.flush()
+    await eventually(lambda: overflowed.missed)
+    reader.follower.know(row)
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    assert pages == [1]
+    await author.end(log)
+    assert_is_the_rest(await reader.finish(), await author.log_of(log))
+
+
+async def test_a_row_that_changed_unannounced_since_the_page_is_read_again(
+    author: Author, side: ReadingSide
+) -> None:
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    row = await row_of(side, log.generation_id)
+    reader = await reading_ahead(side, log.generation_id)
+    ahead = reader.follower._past._ahead
+    assert ahead is not None
+    await author.commit(log)
+    await author.stream_log.look(log.generation_id)
+    await eventually(lambda: ahead.missed)
+    reader.follower.know(row)
+    async with asyncio.timeout(5):
+        # Sooner than the heartbeat that would find it.
+        assert (await reader.start().finish())[-1].event == "completed"
+
+
+async def test_a_redis_that_fails_the_page_is_asked_again(
+    author: Author, side: ReadingSide, pages: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def fails(self: StreamLog, generation_id: str, after: Cursor | None) -> None:
+        nonlocal asked
+        asked += 1
+        raise RedisConnectionError("the connection was lost")
+
+    monkeypatch.setattr(StreamLog, "read_newest", fails)
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.end(log)
+    reader = await reading_ahead(side, log.generation_id)
+    reader.follower.know(await row_of(side, log.generation_id))
+    told = await reader.finish()
+    assert (asked, pages) == (1, [1])
+    assert_is_the_rest(told, await author.log_of(log))
+
+
+async def test_a_page_of_a_log_that_lacks_entries_is_none(author: Author) -> None:
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    whole = await author.stream_log.read_newest(log.generation_id, None)
+    assert whole is not None
+    assert (whole.attempt, whole.first, whole.last) == (1, 1, log.seq)
+    later = await author.stream_log.read_newest(log.generation_id, Cursor(1, 3, 0))
+    assert later is not None
+    assert (later.first, later.last) == (3, log.seq)
+    await author.redis.xdel(keys.log(log.generation_id), "1-2")
+    assert await author.stream_log.read_newest(log.generation_id, None) is None
+    await author.lose_log(log)
+    assert await author.stream_log.read_newest(log.generation_id, None) is None
