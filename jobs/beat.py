@@ -26,8 +26,8 @@ SHORTEST_WAIT_SECONDS = PING_SECONDS + 0.5
 class Beat:
     """Renews the lease in constant statements, and hears of cancels, lost leases and lost claims.
 
-    Mostly the database holds what it should; whatever the tally says, all is looked at some times
-    a lease.
+    Mostly the database holds what it should; whatever the tally says, all is looked at once a
+    lease.
 
     What the database says is another's is stopped here; what it says is this worker's though
     nobody here runs it (a claim whose answer was lost) is handed over.
@@ -42,7 +42,6 @@ class Beat:
         self._lease = settings.relay_lease_seconds
         self._pause = min(settings.relay_lease_seconds / BEATS_A_LEASE, LONGEST_BEAT_SECONDS)
         self._wait = max(settings.relay_lease_seconds / BEATS_A_LEASE, SHORTEST_WAIT_SECONDS)
-        self._list_every = settings.relay_lease_seconds / BEATS_A_LEASE
         self._list_at = 0.0
         self._now = asyncio.Event()
         self._outage = Outage("no heartbeat")
@@ -83,7 +82,7 @@ class Beat:
             self._runner.cancel(generation_id)
         if told.held is None:
             return
-        self._list_at = asked_at + self._list_every
+        self._list_at = asked_at + self._lease
         for generation_id, attempt in running.items():
             if told.held.get(generation_id) != attempt:
                 self._runner.fence(generation_id, attempt)

@@ -1,7 +1,7 @@
 """The publisher's way to the logs: a flush is one write, its answer one callback, and no task.
 
-Logs that only go on by a frame take a script that does no more; whatever it leaves alone, and all
-that begins, ends or is looked at, takes the one that knows every condition.
+Logs that only go on by a frame, or are looked at, take a script that does no more; whatever it
+leaves alone, and all that begins, ends or is to live on, takes the one that knows every condition.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -61,13 +61,16 @@ class _Flush:
         self._appends = appends
         self._take = take
         # True of all that the shorter script does not leave; the others' are put in their places.
-        self._answers = [Appended(Outcome.APPLIED, one.attempt, one.first) for one in appends]
+        self._answers = [
+            Appended(Outcome.APPLIED, one.attempt, one.first - 1 + len(one.frames))
+            for one in appends
+        ]
 
     def begin(self) -> None:
         moving: list[int] = []
         others: list[int] = []
         for number, one in enumerate(self._appends):
-            (moving if _only_goes_on(one) else others).append(number)
+            (moving if _goes_on(one) else others).append(number)
         self._ask(moving, others)
 
     def _ask(self, moving: list[int], others: list[int], *, load: bool = False) -> None:
@@ -118,22 +121,26 @@ class _Flush:
         return self._answers
 
 
-def _only_goes_on(one: Append) -> bool:
-    """Whether it is one frame more of a log that has some, and nothing else."""
+def _goes_on(one: Append) -> bool:
+    """Whether it is one frame more of a log that has some, or a look at it, and nothing else."""
     # Of a later one, Redis may have been put back to the log before, of the same length.
-    is_first = one.attempt == 1
-    goes_on = one.first > 1 and len(one.frames) == 1 and not one.terminal
-    return is_first and goes_on and one.ttl_ms == 0
+    is_first = one.attempt == 1 and one.first > 1
+    # A frame that was not kept is none that the shorter script would tell from a look.
+    is_short = not one.frames or (len(one.frames) == 1 and one.frames[0] != b"")
+    return is_first and is_short and not (one.terminal or one.announce or one.ttl_ms)
 
 
 def _advance_arguments(appends: Sequence[Append]) -> list[bytes | str | int]:
     arguments: list[bytes | str | int] = [len(appends)]
     arguments += [keys.log(one.generation_id) for one in appends]
     for one in appends:
-        arguments += (
-            keys.live(one.generation_id), f"{one.attempt}-{one.first}", one.first - 1,
-            b"%d %d %d 0\n" % (one.attempt, one.first, one.first), one.frames[0],
-        )  # fmt: skip
+        if one.frames:
+            arguments += (
+                keys.live(one.generation_id), f"{one.attempt}-{one.first}", one.first - 1,
+                b"%d %d %d 0\n" % (one.attempt, one.first, one.first), one.frames[0],
+            )  # fmt: skip
+        else:
+            arguments += (b"", b"", one.first - 1, b"", b"")
     return arguments
 
 

@@ -32,6 +32,8 @@ SHARE_OF_LONGEST_PAUSE = 1 / 4
 """What passes at least until the next flush: a fast model's log, too, is no entry a token."""
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LAST_SECONDS = 1.0
+REFRESHES_A_LIFE = 6
+"""How often a running log's time to live is set anew before it would be over."""
 GIVE_UP_AFTER_SECONDS = 60.0
 """How long the end of a generation is tried to be told; its readers then learn it from the row."""
 
@@ -74,6 +76,7 @@ class Publisher:
         self._dirty: dict[AttemptLog, None] = {}
         # Logs whose time to live is to be set anew.
         self._refresh: set[AttemptLog] = set()
+        self._refresh_at = 0.0
         self._announce: set[AttemptLog] = set()
         self._give_up_at: dict[AttemptLog, float] = {}
         self._on_fenced: dict[AttemptLog, Callable[[], None]] = {}
@@ -119,10 +122,13 @@ class Publisher:
     def touch(self) -> None:
         """Keeps every log alive in Redis, and finds out which were lost, in silence too.
 
-        To be called several times a lease.
+        To be called some times a lease.
         """
+        now = self._loop.time()
+        if now >= self._refresh_at:
+            self._refresh_at = now + self._running_ttl_ms / 1000 / REFRESHES_A_LIFE
+            self._refresh.update(self._logs.values())
         for attempt_log in tuple(self._logs.values()):
-            self._refresh.add(attempt_log)
             self._changed(attempt_log, False)
 
     async def drain(self, seconds: float) -> bool:
@@ -249,7 +255,7 @@ class Publisher:
         ends = attempt_log.ended and first + len(frames) - 1 == attempt_log.seq
         if ends:
             ttl_ms = self._ttl_ms
-        elif first == 1 or not frames or attempt_log in self._refresh:
+        elif first == 1 or not attempt_log.located or attempt_log in self._refresh:
             ttl_ms = self._running_ttl_ms
         else:
             ttl_ms = 0
@@ -333,14 +339,14 @@ async def open_publisher(
 ) -> AsyncIterator[Publisher]:
     """A publisher until the block ends.
 
-    A running log outlives six missed touches of a third of a lease, however short `ttl_seconds`.
+    A running log outlives five missed refreshes, however short `ttl_seconds`.
     """
     with open_direct_log(stream_log.address) as direct:
         publisher = Publisher(
             direct,
             flush_ms=flush_ms,
             ttl_ms=max(1, round(ttl_seconds * 1000)),
-            running_ttl_ms=round(max(ttl_seconds, 2 * lease_seconds, 60) * 1000),
+            running_ttl_ms=round(max(ttl_seconds, 6 * lease_seconds, 60) * 1000),
         )
         try:
             yield publisher

@@ -71,7 +71,8 @@ MARK_SECONDS = 10
 
 A claim that takes longer is harmless: a second one is fenced off.
 """
-TOUCHES_A_LEASE = 3
+TOUCHES_A_LEASE = 2
+"""A log that Redis lost is noticed within a lease, in the model's silence too (protocol §5)."""
 DATABASE_SECONDS = AFTER_GRACE_SECONDS - 1.0
 """When a stopping worker gives its database up: what it does not take is journalled after that."""
 DRAIN_SECONDS = 2.0

@@ -52,6 +52,28 @@ async def test_logs_that_go_on_are_one_command_and_three_within_it(
         assert [(one.outcome, one.attempt, one.seq) for one in answers] == [(APPLIED, 1, 3)] * logs
 
 
+async def test_looks_at_logs_are_one_command_and_one_within_it(redis_url: str) -> None:
+    names = [f"gen_{number}" for number in range(100)]
+    async with open_direct(redis_url) as (rig, direct):
+        await sent(direct, [append(1, 3, name=name) for name in names])
+        listener = await rig.listen(names[0])
+        await ran(rig)
+        answers = await sent(direct, [Append(name, 1, 4, (), 0) for name in names])
+        assert await ran(rig) == {"evalsha": 1, "xlen": 100}
+        assert [(one.outcome, one.attempt, one.seq) for one in answers] == [(APPLIED, 1, 3)] * 100
+        await rig.redis.delete(keys.log(names[1]))
+        answers = await sent(direct, [Append(name, 1, 4, (), 0) for name in names[:3]])
+        assert [(one.attempt, one.seq) for one in answers] == [(1, 3), (0, 0), (1, 3)]
+        assert listener.messages == []
+
+
+async def test_a_frame_that_was_not_kept_is_appended_and_no_look(redis_url: str) -> None:
+    async with open_direct(redis_url) as (rig, direct):
+        await sent(direct, [append(1, 1)])
+        await sent(direct, [Append(NAME, 1, 2, [b""], 0)])
+        assert await rig.stored() == [*frames(1, 1), b""]
+
+
 async def test_whatever_else_is_to_be_done_a_flush_is_two_commands(redis_url: str) -> None:
     async with open_direct(redis_url) as (rig, direct):
         await sent(direct, [append(1, 2, name=name) for name in ("gen_a", "gen_b", "gen_c")])

@@ -29,7 +29,7 @@ async def test_an_ended_log_keeps_its_own_time_to_live_and_is_let_go(redis_url: 
         log = rig.start()
         log.append_text("x")
         assert await rig.publisher.drain(5)
-        assert 99_000 < await rig.redis.pttl(keys.log(NAME)) <= 100_000
+        assert 299_000 < await rig.redis.pttl(keys.log(NAME)) <= 300_000
         log.append_terminal(ended(text="x"))
         assert await rig.publisher.drain(5)
         assert 6_000 < await rig.redis.pttl(keys.log(NAME)) <= 7_000
@@ -53,6 +53,29 @@ async def test_touching_keeps_silent_and_busy_logs_alive(redis_url: str) -> None
         assert await rig.publisher.drain(5)
         for name in ("gen_silent", "gen_busy"):
             assert 99_000 < await rig.redis.pttl(keys.log(name)) <= 100_000
+
+
+async def test_a_time_to_live_is_set_anew_when_a_sixth_of_it_is_over(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_rig(redis_url, ttl_seconds=100) as rig:
+        for number in range(20):
+            rig.start(f"gen_{number}").append_text("x")
+        rig.publisher.touch()
+        assert await rig.publisher.drain(5)
+        await commands(rig)
+        for _ in range(3):
+            rig.publisher.touch()
+            assert await rig.publisher.drain(5)
+        looked = await commands(rig)
+        assert (looked["evalsha"], looked["xlen"]) == (3, 60)
+        assert "pexpire" not in looked
+        later = rig.publisher._loop.time() + 100 / 6
+        monkeypatch.setattr(rig.publisher._loop, "time", lambda: later)
+        rig.publisher.touch()
+        monkeypatch.undo()
+        assert await rig.publisher.drain(5)
+        assert (await commands(rig))["pexpire"] == 20
 
 
 async def test_a_newer_attempt_fences_the_writer_once(redis_url: str) -> None:

@@ -252,3 +252,23 @@ async def test_no_task_is_made_for_a_token(work: Work) -> None:
     finally:
         loop.set_task_factory(None)
     assert many - few < 400
+
+
+async def test_a_log_that_redis_lost_in_the_models_silence_is_back_within_a_lease(
+    work: Work,
+) -> None:
+    lease = 2.0
+    await work.hire(relay_lease_seconds=lease)
+    asked = await work.ask("Hello", model=SILENT)
+    await work.wrote(asked)
+    before = await work.log(asked)
+    await work.redis.flushall()
+    assert await work.stream_log.tail(asked.id) == (0, 0)
+
+    async def is_back() -> bool:
+        return await work.stream_log.tail(asked.id) != (0, 0)
+
+    # One and a half, where a machine is busy; nobody asks for it.
+    await eventually(is_back, within=1.5 * lease)
+    after = await work.log(asked)
+    assert [one.data for one in after][: len(before)] == [one.data for one in before]
