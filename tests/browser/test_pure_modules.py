@@ -226,7 +226,7 @@ KEPT = """({ show }, whole) => {
   const selection = getSelection();
   const first = container.querySelector("p").firstChild;
   selection.setBaseAndExtent(first, 0, first, 4);
-  show(container, words[1]);
+  for (const state of words.slice(1)) show(container, state);
   const selected = selection.toString();
   show(container, code[0]);
   const block = container.querySelector("pre");
@@ -242,7 +242,7 @@ KEPT = """({ show }, whole) => {
 
 async def test_selection_focus_and_scroll_outlast_what_is_written_on(modules: Page) -> None:
     line = "x" * 300
-    words = ["Some words", "Some words and **more** of them\n\nand more"]
+    words = ["Some words", "Some words and **mo", "Some words and **more** of them\n\nand more"]
     code = [f"```js\n{line}", f"```js\n{line}\n{line}\n```\nAnd then"]
     found = await run(modules, "markdown.js", KEPT, [words, code])
     assert found == {"selected": "Some", "scrolled": 40, "focused": True}

@@ -1,0 +1,86 @@
+/**
+ * The blocks of a Markdown text: paragraphs, headings, lists, quotes, code, rules. A pure function.
+ */
+
+/**
+ * @typedef {{depth: number, ordered: boolean, number: number, text: string}} Item
+ * @typedef {{kind: "paragraph" | "quote" | "code" | "rule", text: string, language?: string, source: string}
+ *   | {kind: "heading", level: number, text: string, source: string}
+ *   | {kind: "list", items: Item[], source: string}} Block
+ */
+
+// However far it is indented: it may belong to an item of a list.
+const FENCE = /^([ \t]*)(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
+const HEADING = /^(#{1,6})\s+(.*?)\s*#*$/;
+const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
+const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
+const QUOTE = /^ {0,3}>\s?(.*)$/;
+
+/** @param {string} text @returns {Block[]} */
+export function blocks(text) {
+  const lines = text.split("\n");
+  /** @type {any[]} */
+  const found = [];
+  let at = 0;
+  while (at < lines.length) {
+    const start = at;
+    const line = lines[at];
+    /** @type {any} */
+    let block = null;
+    /** @type {RegExpMatchArray | null} */
+    let match;
+    if (line.trim() === "") {
+      at += 1;
+      continue;
+    }
+    if ((match = line.match(FENCE))) {
+      const [, indent, fence, language] = match;
+      const closing = new RegExp(`^[ \\t]*${fence[0]}{${fence.length},}\\s*$`);
+      const margin = new RegExp(`^[ \\t]{0,${indent.length}}`);
+      at += 1;
+      while (at < lines.length && !closing.test(lines[at])) at += 1;
+      const code = lines.slice(start + 1, at).map((one) => one.replace(margin, ""));
+      block = { kind: "code", language, text: code.join("\n") };
+      at += 1;
+    } else if ((match = line.match(HEADING))) {
+      block = { kind: "heading", level: match[1].length, text: match[2] };
+      at += 1;
+    } else if (RULE.test(line)) {
+      block = { kind: "rule", text: "" };
+      at += 1;
+    } else if (QUOTE.test(line)) {
+      const quoted = [];
+      for (; at < lines.length && (match = lines[at].match(QUOTE)); at += 1) quoted.push(match[1]);
+      block = { kind: "quote", text: quoted.join("\n") };
+    } else if (ITEM.test(line)) {
+      const items = [];
+      for (; at < lines.length && lines[at].trim() !== ""; at += 1) {
+        match = lines[at].match(ITEM);
+        if (match) {
+          const depth = Math.min(Math.floor(match[1].replaceAll("\t", "    ").length / 2), 5);
+          items.push({
+            depth,
+            ordered: match[2] !== undefined,
+            number: Number(match[2] ?? 0),
+            text: match[3],
+          });
+        } else if (startsAnother(lines[at])) break;
+        else items[items.length - 1].text += `\n${lines[at].trim()}`;
+      }
+      block = { kind: "list", items };
+    } else {
+      at += 1;
+      while (at < lines.length && lines[at].trim() !== "" && !startsAnother(lines[at])) at += 1;
+      block = { kind: "paragraph", text: lines.slice(start, at).join("\n") };
+    }
+    block.source = lines.slice(start, at).join("\n");
+    found.push(block);
+  }
+  return found;
+}
+
+function startsAnother(/** @type {string} */ line) {
+  return (
+    FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || ITEM.test(line)
+  );
+}
