@@ -1,8 +1,8 @@
 /**
- * Shows a safe part of Markdown: paragraphs, headings, lists, quotes, code, rules, bold and italic.
+ * Shows a safe part of Markdown: paragraphs, headings, lists, quotes, code, rules, bold, italic and links.
  *
- * The text becomes text nodes and nothing else: no HTML, no links, no images, whatever the model wrote.
- * What is not understood is shown as it was written. Only what differs is changed, so that a stream adds
+ * The text becomes text nodes and nothing else: no HTML, no images, whatever the model wrote, and links lead to
+ * addresses that are shown. What is not understood is shown as it was written. Only what differs is changed, so that a stream adds
  * to its last block, and what is selected there stays so.
  */
 
@@ -15,8 +15,11 @@ import { inline } from "./markdown/inline.js";
  * @typedef {import("./markdown/blocks.js").Item} Item
  */
 
-/** @param {Item[]} items @param {number} from @param {number} depth @returns {[Element, number]} */
-function list(items, from, depth) {
+/**
+ * @param {Item[]} items @param {number} from @param {number} depth @param {boolean} open
+ * @returns {[Element, number]}
+ */
+function list(items, from, depth, open) {
   const first = items[from];
   const made = element(
     first.ordered ? "ol" : "ul",
@@ -25,13 +28,14 @@ function list(items, from, depth) {
   let at = from;
   while (at < items.length && items[at].depth >= depth) {
     if (items[at].depth > depth && made.lastElementChild) {
-      const [nested, next] = list(items, at, items[at].depth);
+      const [nested, next] = list(items, at, items[at].depth, open);
       made.lastElementChild.append(nested);
       at = next;
       continue;
     }
     if (items[at].ordered !== first.ordered) break;
-    made.append(element("li", {}, ...inline(items[at].text)));
+    const isLast = at === items.length - 1;
+    made.append(element("li", {}, ...inline(items[at].text, { open: open && isLast })));
     at += 1;
   }
   return [made, at];
@@ -39,13 +43,14 @@ function list(items, from, depth) {
 
 /** @param {Block} block @returns {Element} */
 function draw(block) {
+  const { open } = block;
   switch (block.kind) {
     case "heading":
       // Below the page's own headings, so that the outline stays true.
       return element(
         `h${Math.min(block.level + 2, 6)}`,
         { class: `level-${block.level}` },
-        ...inline(block.text),
+        ...inline(block.text, { open }),
       );
     case "code":
       return element(
@@ -54,20 +59,20 @@ function draw(block) {
         element("code", { text: block.text, data: { language: block.language } }),
       );
     case "quote":
-      return element("blockquote", {}, ...inline(block.text));
+      return element("blockquote", {}, ...inline(block.text, { open }));
     case "rule":
       return element("hr");
     case "list": {
       const whole = element("div", { class: "lists" });
       for (let at = 0; at < block.items.length;) {
-        const [made, next] = list(block.items, at, block.items[at].depth);
+        const [made, next] = list(block.items, at, block.items[at].depth, open);
         whole.append(made);
         at = next;
       }
       return whole;
     }
     default:
-      return element("p", {}, ...inline(block.text));
+      return element("p", {}, ...inline(block.text, { open }));
   }
 }
 
@@ -105,12 +110,16 @@ function rewrite(/** @type {Text} */ node, /** @type {string} */ now) {
 
 const drawn = new WeakMap();
 
-/** Makes `container` show `text`. */
-export function show(/** @type {Element} */ container, /** @type {string} */ text) {
+/** Makes `container` show `text`; with `live` it is being written. */
+export function show(
+  /** @type {Element} */ container,
+  /** @type {string} */ text,
+  /** @type {boolean} */ live = false,
+) {
   const before = drawn.get(container) ?? { text: null, sources: [] };
-  if (before.text === text) return;
-  const now = blocks(text);
-  const sources = now.map((block) => `${block.kind} ${block.source}`);
+  if (before.text === text && before.live === live) return;
+  const now = blocks(text, live);
+  const sources = now.map(({ kind, open, source }) => `${kind} ${open} ${source}`);
   let same = 0;
   while (same < sources.length && sources[same] === before.sources[same]) same += 1;
   const there = [...container.children];
@@ -120,5 +129,5 @@ export function show(/** @type {Element} */ container, /** @type {string} */ tex
     else container.append(draw(block));
   });
   for (const old of there.slice(now.length)) old.remove();
-  drawn.set(container, { text, sources });
+  drawn.set(container, { text, live, sources });
 }

@@ -4,9 +4,10 @@
 
 /**
  * @typedef {{depth: number, ordered: boolean, number: number, text: string}} Item
- * @typedef {{kind: "paragraph" | "quote" | "code" | "rule", text: string, language?: string, source: string}
- *   | {kind: "heading", level: number, text: string, source: string}
- *   | {kind: "list", items: Item[], source: string}} Block
+ * @typedef {{source: string, open: boolean}} Any
+ * @typedef {Any & ({kind: "paragraph" | "quote" | "code" | "rule", text: string, language?: string}
+ *   | {kind: "heading", level: number, text: string}
+ *   | {kind: "list", items: Item[]})} Block
  */
 
 // However far it is indented: it may belong to an item of a list.
@@ -16,8 +17,11 @@ const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
 const QUOTE = /^ {0,3}>\s?(.*)$/;
 
-/** @param {string} text @returns {Block[]} */
-export function blocks(text) {
+/**
+ * With `live` the text is being written: more may follow in its last block, which is `open` then.
+ * @param {string} text @param {boolean} [live] @returns {Block[]}
+ */
+export function blocks(text, live = false) {
   const lines = text.split("\n");
   /** @type {any[]} */
   const found = [];
@@ -74,6 +78,7 @@ export function blocks(text) {
       block = { kind: "paragraph", text: lines.slice(start, at).join("\n") };
     }
     block.source = lines.slice(start, at).join("\n");
+    block.open = live && at === lines.length;
     found.push(block);
   }
   return found;

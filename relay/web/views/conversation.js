@@ -173,7 +173,7 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile, onSight }) {
       return;
     }
     parts.text = entry.text;
-    show(parts.body, entry.text);
+    show(parts.body, entry.text, entry.live);
     item.classList.toggle("is-live", entry.live);
     item.setAttribute("aria-busy", String(entry.live));
     parts.body.classList.toggle("caret", entry.live && entry.text !== "");

@@ -100,7 +100,7 @@ export function viewer() {
     }
     const ends = body.scrollHeight - body.scrollTop - body.clientHeight < 60;
     if (shown === "source") setText(bodies.source, text);
-    else if (shown === "page") show(bodies.page, text);
+    else if (shown === "page") show(bodies.page, text, live);
     else drawLines(bodies.changes, lines);
     bodies.page.classList.toggle("caret", live && text !== "");
     bodies.source.classList.toggle("caret", live);
