@@ -1,9 +1,9 @@
 /**
- * Shows a safe part of Markdown: paragraphs, headings, lists, quotes, code, rules, bold, italic and links.
+ * Shows a safe part of Markdown: paragraphs, headings, lists, quotes, code, rules, tables, emphasis and links.
  *
- * The text becomes text nodes and nothing else: no HTML, no images, whatever the model wrote, and links lead to
- * addresses that are shown. What is not understood is shown as it was written. Only what differs is changed, so that a stream adds
- * to its last block, and what is selected there stays so.
+ * The text becomes text nodes and nothing else: no HTML, no images, whatever the model wrote, and links that say
+ * where they lead. What is not understood is shown as it was written. Only what differs is changed, so that a
+ * stream adds to its last block, and what is selected there stays so.
  */
 
 import { element } from "./element.js";
@@ -13,7 +13,11 @@ import { inline } from "./markdown/inline.js";
 /**
  * @typedef {import("./markdown/blocks.js").Block} Block
  * @typedef {import("./markdown/blocks.js").Item} Item
+ * @typedef {import("./markdown/tables.js").Table} Table
  */
+
+/** A table's cell of more characters than this has more than a few words. */
+const SENTENCE = 40;
 
 /**
  * @param {Item[]} items @param {number} from @param {number} depth @param {boolean} open
@@ -39,6 +43,44 @@ function list(items, from, depth, open) {
     at += 1;
   }
   return [made, at];
+}
+
+function classOf(/** @type {string} */ cell, /** @type {string | null} */ side) {
+  return [side, cell.length > SENTENCE && "sentence"].filter(Boolean).join(" ") || null;
+}
+
+/**
+ * A table in a box of its own, which scrolls sideways. A row has the cells that were written, and no others.
+ * @param {Table} table @param {boolean} open
+ */
+function table({ head, align, rows }, open) {
+  const row = (
+    /** @type {string} */ tag,
+    /** @type {string[]} */ texts,
+    /** @type {boolean} */ isLast,
+  ) =>
+    element(
+      "tr",
+      {},
+      ...texts.map((text, at) =>
+        element(
+          text === "" ? "td" : tag,
+          { class: classOf(text, align[at]), scope: tag === "th" && text !== "" ? "col" : null },
+          ...inline(text, { open: open && isLast && at === texts.length - 1 }),
+        ),
+      ),
+    );
+  return element(
+    "div",
+    { class: "table", role: "group", "aria-label": "Table", tabindex: 0 },
+    element(
+      "table",
+      {},
+      element("thead", {}, row("th", head, false)),
+      rows.length > 0 &&
+        element("tbody", {}, ...rows.map((texts, at) => row("td", texts, at === rows.length - 1))),
+    ),
+  );
 }
 
 /** @param {Block} block @returns {Element} */
@@ -71,6 +113,8 @@ function draw(block) {
       }
       return whole;
     }
+    case "table":
+      return table(block, open);
     default:
       return element("p", {}, ...inline(block.text, { open }));
   }

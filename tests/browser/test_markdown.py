@@ -48,6 +48,12 @@ ALLOWED = {
     "hr",
     "div",
     "a",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
 } | HEADINGS
 MARKS = ["# ", "- ", "1. ", "  - ", "> ", "```\n", "\n", "\n\n", "**", "*", "_", "`", "---\n", "\t"]
 LINKS = [
@@ -58,9 +64,10 @@ LINKS = [
     "[a](https://b.example/(x))",
     "<mailto:a@b.example>",
 ]
+TABLES = ["| a | b |\n|---|:-:|\n", "| ", "|", "\\|", "|--", ":-:", "-", "a | b\n"]
 WORDS = ["word ", "é🎉 ", "<b onclick=x>", "</div>", "[a](javascript:x)", "&amp; "]
-plain = st.lists(st.sampled_from(MARKS + WORDS), max_size=25)
-markdown = st.lists(st.sampled_from(MARKS + WORDS + LINKS), max_size=25)
+plain = st.lists(st.sampled_from(MARKS + WORDS + TABLES), max_size=25)
+markdown = st.lists(st.sampled_from(MARKS + WORDS + LINKS + TABLES), max_size=25)
 
 
 @in_browser

@@ -1,13 +1,16 @@
 /**
- * The blocks of a Markdown text: paragraphs, headings, lists, quotes, code, rules. A pure function.
+ * The blocks of a Markdown text: paragraphs, headings, lists, quotes, code, rules, tables. A pure function.
  */
+
+import { beginsTable, table, withoutBareMarks } from "./tables.js";
 
 /**
  * @typedef {{depth: number, ordered: boolean, number: number, text: string}} Item
  * @typedef {{source: string, open: boolean}} Any
  * @typedef {Any & ({kind: "paragraph" | "quote" | "code" | "rule", text: string, language?: string}
  *   | {kind: "heading", level: number, text: string}
- *   | {kind: "list", items: Item[]})} Block
+ *   | {kind: "list", items: Item[]}
+ *   | ({kind: "table"} & import("./tables.js").Table))} Block
  */
 
 // However far it is indented: it may belong to an item of a list.
@@ -22,7 +25,7 @@ const QUOTE = /^ {0,3}>\s?(.*)$/;
  * @param {string} text @param {boolean} [live] @returns {Block[]}
  */
 export function blocks(text, live = false) {
-  const lines = text.split("\n");
+  const lines = (live ? withoutBareMarks(text) : text).split("\n");
   /** @type {any[]} */
   const found = [];
   let at = 0;
@@ -68,13 +71,23 @@ export function blocks(text, live = false) {
             number: Number(match[2] ?? 0),
             text: match[3],
           });
-        } else if (startsAnother(lines[at])) break;
+        } else if (startsAnother(lines[at]) || beginsTable(lines, at)) break;
         else items[items.length - 1].text += `\n${lines[at].trim()}`;
       }
       block = { kind: "list", items };
+    } else if (beginsTable(lines, at)) {
+      at += 2;
+      while (at < lines.length && lines[at].trim() !== "" && !startsAnother(lines[at])) at += 1;
+      block = { kind: "table", ...table(lines.slice(start, at)) };
     } else {
       at += 1;
-      while (at < lines.length && lines[at].trim() !== "" && !startsAnother(lines[at])) at += 1;
+      while (
+        at < lines.length &&
+        lines[at].trim() !== "" &&
+        !startsAnother(lines[at]) &&
+        !beginsTable(lines, at)
+      )
+        at += 1;
       block = { kind: "paragraph", text: lines.slice(start, at).join("\n") };
     }
     block.source = lines.slice(start, at).join("\n");
