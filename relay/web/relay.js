@@ -213,10 +213,10 @@ export function follow(id, options) {
       connection = new AbortController();
       let askedMs = 0;
       // All else is the network's, and waited out.
-      await connect().catch((error) => {
-        const code = { 401: "unauthorized", 403: "unauthorized", 404: "gone" }[error?.status];
+      await connect().catch((why) => {
+        const code = why?.status === 404 ? "gone" : /^40[13]$/.test(why?.status) && "unauthorized";
         if (code) end(new FollowError(code));
-        askedMs = Math.min(1000 * error?.headers?.get("retry-after"), 60_000) || 0;
+        askedMs = Math.min(1000 * why?.headers?.get("retry-after"), 60_000) || 0;
       });
       clearInterval(turn);
       // An unread body would hold its connection.

@@ -61,7 +61,7 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile, onSight }) {
   );
   scroller.addEventListener(
     "wheel",
-    ({ deltaY, ctrlKey }) => {
+    (/** @type {WheelEvent} */ { deltaY, ctrlKey }) => {
       // The wheel turns before it scrolls: a word that comes between must not call it back.
       if (deltaY < 0 && !ctrlKey && scroller.scrollTop > 0) sticks = false;
     },
@@ -155,7 +155,7 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile, onSight }) {
       item.classList.toggle("calm", entry.generation.state === "cancelled");
       parts.retry.disabled = waits;
       // The second press of a double click comes when the first was accepted already.
-      parts.retry.onclick = ({ detail }) => detail > 1 || onRetry(entry);
+      parts.retry.onclick = (/** @type {MouseEvent} */ { detail }) => detail > 1 || onRetry(entry);
       return;
     }
     const isAnswer = entry.role === "assistant";
