@@ -11,6 +11,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Route, expect
 
 from tests.browser.visit import Visit
+from tests.services.waiting import until
 
 FEED = "**/v1/ops/feed"
 NOW = 1_790_000_000_000
@@ -263,3 +264,51 @@ async def test_it_is_accessible_and_no_wider_than_the_screen(
     assert await visit.page.evaluate("document.documentElement.scrollWidth") == width
     results = await Axe().run(visit.page)
     assert results.violations_count == 0, results.generate_report()
+
+
+def open_feeds(url: str) -> int:
+    """How many of the operator's feeds the relay holds open."""
+    figures = httpx.get(f"{url}/metrics", timeout=5).text
+    [line] = [one for one in figures.splitlines() if 'open_streams{kind="ops"}' in one]
+    return int(float(line.split()[-1]))
+
+
+async def test_windows_share_one_feed_and_another_reads_on_when_one_goes(visit: Visit) -> None:
+    before = open_feeds(visit.url)
+    await look(visit)
+    context = visit.page.context
+    others = [Visit(await context.new_page(), visit.url) for _ in range(7)]
+    for other in others:
+        await look(other)
+        await expect(other.test_id("link")).to_have_text("Live")
+        await expect(other.test_id("figures")).to_be_visible()
+    assert open_feeds(visit.url) == before + 1
+    await visit.page.close()
+    for other in others:
+        read_at = await other.page.evaluate("performance.now()")
+        await other.page.evaluate(
+            "new Promise((told) => new MutationObserver(told).observe("
+            "document.querySelector('[data-testid=figures]'), "
+            "{subtree: true, childList: true, characterData: true, attributes: true}))"
+        )
+        assert await other.page.evaluate("performance.now()") > read_at
+        await expect(other.test_id("link")).to_have_text("Live")
+    assert open_feeds(visit.url) == before + 1
+    for other in others:
+        await other.page.close()
+        assert other.troubles == []
+    until(lambda: open_feeds(visit.url) == before, within=10)
+
+
+async def test_a_window_with_a_token_that_is_refused_keeps_no_other_from_asking(
+    visit: Visit,
+) -> None:
+    problem = {"detail": "this needs the scope admin", "code": "missing_scope"}
+    context = visit.page.context
+    await context.route(FEED, lambda route: route.fulfill(status=403, json=problem))
+    other = Visit(await context.new_page(), visit.url)
+    for window in (visit, other):
+        await window.page.goto(f"{visit.url}/ops")
+        await expect(window.test_id("refusal")).to_have_text("this needs the scope admin")
+        await expect(window.test_id("link")).to_have_text("Not admitted")
+    await other.page.close()

@@ -1,32 +1,20 @@
 /**
- * Reads the operator's feed for as long as the page is seen.
+ * Reads the operator's feed for as long as the page is seen, once for all windows of the browser.
  */
 
-import { keepReading } from "../stream.js";
+import { readAmongTabs } from "../among_tabs.js";
 
 /** Readings come every 2 s. */
 const SILENCE_MS = 10_000;
 
-/** @typedef {"connecting" | "paused" | import("../stream.js").State} State */
-
 /**
  * @param {(figures: any) => void} onFigures
- * @param {(state: State, detail?: string) => void} onState
+ * @param {(state: import("../among_tabs.js").State, detail?: string) => void} onState
  */
 export function watchFigures(onFigures, onState) {
-  const stream = keepReading("v1/ops/feed", {
+  return readAmongTabs("v1/ops/feed", {
     silenceMs: SILENCE_MS,
     onEvent: (type, data) => type === "figures" && onFigures(data),
     onState,
   });
-
-  function pause() {
-    stream.stop();
-    onState("paused");
-  }
-
-  document.addEventListener("visibilitychange", () => (document.hidden ? pause() : stream.begin()));
-  window.addEventListener("online", stream.begin);
-  stream.begin();
-  return { again: stream.begin };
 }
