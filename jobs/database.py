@@ -7,7 +7,7 @@ project's (`Unavailable`, `CommitUnknown`). Every wait is bounded.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import BigInteger, Executable, Row
@@ -35,6 +35,7 @@ from jobs.database_errors import (
     was_cut,
 )
 from jobs.errors import Unavailable
+from jobs.left_sessions import LeftSessions
 from jobs.migrations import upgrade
 from jobs.sqlite_driver import in_thread
 
@@ -79,14 +80,20 @@ def _now_in_postgresql(element: now_ms, compiler: SQLCompiler, **_: Any) -> str:
 class Database:
     """An open database; `Database.open` makes one and closes it again."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
-        """Wraps engines whose transactions begin as writes do, and as reads do."""
+    def __init__(
+        self, writer: AsyncEngine, reader: AsyncEngine, left: LeftSessions | None = None
+    ) -> None:
+        """Wraps engines whose transactions begin as writes do, and as reads do.
+
+        `left` has the places for those that write, where these are few.
+        """
         self._writer = self._write_alone = writer
         self._reader = self._read_alone = reader
         if writer.dialect.name == "postgresql":
             # Without a BEGIN: a single statement is a transaction, or a snapshot, by itself.
             self._write_alone = writer.execution_options(**_ALONE)
             self._read_alone = reader.execution_options(**_ALONE)
+        self._place = nullcontext if left is None else left.place
         self._under_way: set[asyncio.Task[Any]] = set()
         self._given_up = False
         self._giving_up: asyncio.TimerHandle | None = None
@@ -101,16 +108,17 @@ class Database:
         """
         parsed = database_url(url)
         closing: Sequence[Callable[[], Awaitable[None]]]
+        left: LeftSessions | None = None
         if parsed.get_backend_name() == "sqlite":
             writer, reader = sqlite_engines(parsed)
             closing = (writer.dispose, reader.dispose)
         else:
-            writer, links = postgresql_engine(parsed)
-            closing = (links.close,)
+            writer, links, left = postgresql_engine(parsed)
+            closing = (left.close, links.close)
             reader = writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-        opened = cls(writer, reader)
+        opened = cls(writer, reader, left)
         try:
             yield opened
         finally:
@@ -235,7 +243,8 @@ class Database:
         self, statement: Executable, parameters: Mapping[str, Any] | None
     ) -> Sequence[Row[Any]]:
         try:
-            return await _alone(self._write_alone, statement, parameters)
+            async with self._place():
+                return await _alone(self._write_alone, statement, parameters)
         except DRIVER_ERRORS as error:
             meaning = meaning_of(error)
             if isinstance(meaning, Unavailable):
@@ -278,7 +287,11 @@ class Database:
                     self._writer,
                     lambda thread: thread.transact(BEGIN_TO_WRITE, work, committed_now),
                 )
-            async with asyncio.timeout_at(until), self._writer.connect() as connection:
+            async with (
+                asyncio.timeout_at(until),
+                self._place(),
+                self._writer.connect() as connection,
+            ):
                 try:
                     transaction = await connection.begin()
                     result = await work(connection)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs import sqlite_driver
+from jobs.left_sessions import LeftSessions
 from jobs.postgres_links import PostgresLinks
 from jobs.postgres_words import checked_words, split_words
 from jobs.settings import InvalidSetting
@@ -29,7 +30,8 @@ PING_SECONDS = 2
 BEGIN_TO_READ = "BEGIN"
 BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
 POSTGRES_CONNECTIONS = 20
-"""What a process opens at most; its server's `max_connections` is for all of them."""
+"""What a process opens at most; its server's `max_connections` is for all of them. So many more
+may be left at commits that hang."""
 
 
 def database_url(url: str) -> URL:
@@ -112,8 +114,8 @@ def _begin_sqlite(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
 
-def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks]:
-    """One engine for all, and what closes it.
+def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks, LeftSessions]:
+    """One engine for all, what closes it, and what looks after the sessions that it leaves.
 
     A connection that has lain idle is tried before it is used.
     """
@@ -129,17 +131,12 @@ def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks]:
     )
     event.listen(engine.sync_engine, "checkin", _note_use)
     event.listen(engine.sync_engine, "checkout", _try_when_idle)
-    event.listen(engine.sync_engine, "invalidate", _abandon)
-    return engine, PostgresLinks(engine)
+    left = LeftSessions(engine, POSTGRES_CONNECTIONS, STATEMENT_SECONDS)
+    return engine, PostgresLinks(engine), left
 
 
 def _note_use(_: Any, record: ConnectionPoolEntry) -> None:
     record.info["used_at"] = time.monotonic()
-
-
-def _abandon(dbapi_connection: Any, _: ConnectionPoolEntry, __: BaseException | None) -> None:
-    # SQLAlchemy takes leave of the server first, and waits 2 s for one that is gone to answer.
-    dbapi_connection.driver_connection.terminate()
 
 
 def _try_when_idle(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
