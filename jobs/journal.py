@@ -158,6 +158,11 @@ class Journal:
         with self._serial:
             return self._index.outcome(event_id)
 
+    def pending_ids(self) -> list[str]:
+        """The event ids of the records that are not done, in order."""
+        with self._serial:
+            return self._index.pending_ids()
+
     def pending(self) -> Iterator[JournalRecord]:
         """The records that are not done, in order: those there at the first step, one at a time.
 

@@ -38,6 +38,7 @@ from jobs.left_kinds import LeftKinds
 from jobs.measures import Measures
 from jobs.metrics_server import serve_metrics
 from jobs.outage import Outage
+from jobs.pending_ends import PendingEnds
 from jobs.provider import Provider
 from jobs.publisher import open_publisher
 from jobs.pubsub import PubSub, open_pubsub
@@ -66,6 +67,8 @@ POLL_SECONDS = 0.5
 CLAIMS_AT_ONCE = 100
 JOBS_A_READ = 1_000
 """Jobs looked at in one poll: many more than can be stuck at the head of the queue."""
+LISTED_SECONDS = 10.0
+"""How long a worker that starts waits until it knows what its journals hold, before it picks."""
 MARK_SECONDS = 10
 """A job of a worker that died before its claim is free again after this: within a lease and 5 s.
 
@@ -94,6 +97,7 @@ class WakingWorker(Worker):
         runner: Runner,
         worker_id: str,
         wake: asyncio.Event,
+        pending: PendingEnds,
     ) -> None:
         super().__init__(
             functions=[func(self._start, name=START_JOB)],
@@ -109,6 +113,7 @@ class WakingWorker(Worker):
         self._runner = runner
         self._worker_id = worker_id
         self._wake = wake
+        self._pending = pending
         self._redis = redis
         self._pick = Script((files("jobs") / "pick.lua").read_text(), redis.call)
         self._left_over = False
@@ -120,6 +125,9 @@ class WakingWorker(Worker):
 
     async def main(self) -> None:
         """Picks up jobs until cancelled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LISTED_SECONDS):
+                await self._pending.listed()
         while True:
             self._wake.clear()
             try:
@@ -144,14 +152,14 @@ class WakingWorker(Worker):
             self._left_over = True
             return
         self.polls += 1
-        unknown = self._unknown.now()
+        unknown, pending = self._unknown.now(), self._pending.jobs()
         now = time.monotonic()
         self._failed = {job: until for job, until in self._failed.items() if until > now}
         picked, more = await self._pick.run(
             [keys.QUEUE],
             timestamp_ms(),
             room,
-            JOBS_A_READ + len(unknown),
+            JOBS_A_READ + len(unknown) + len(pending),
             MARK_SECONDS * 1000,
             in_progress_key_prefix,
             job_key_prefix,
@@ -160,6 +168,7 @@ class WakingWorker(Worker):
             *self._failed,
             *self._runner.left_to_others,
             *unknown,
+            *pending,
         )
         self._left_over = bool(more)
         for raw_id, score, payload in picked:
@@ -283,7 +292,8 @@ async def run_worker(
         await stack.enter_async_context(
             serve_metrics(settings.relay_metrics_address, metrics.families)
         )
-        picking = WakingWorker(arq, calls, runner, worker_id, wake=runner.freed)
+        pending = PendingEnds()
+        picking = WakingWorker(arq, calls, runner, worker_id, runner.freed, pending)
         if not await _registered(database, worker_id, settings.relay_max_jobs, stop):
             return
         _listen(pubsub, runner, beats, publisher.check)
@@ -292,7 +302,7 @@ async def run_worker(
             "beat": beats.run,
             "rescue": rescuer.run,
             "touch": lambda: _touch(publisher.touch, lease / TOUCHES_A_LEASE),
-            "journal": lambda: replay_journals(ending, journal_dir, fsync),
+            "journal": lambda: replay_journals(ending, journal_dir, fsync, pending),
         }
         async with kept_up(loops):
             log.info("worker is ready", extra={"worker": worker_id, "pid": os.getpid()})

@@ -3,7 +3,8 @@
 The workers of one machine share RELAY_JOURNAL_DIR: the first one owns the directory itself, each
 further one the first of `2`, `3`, … in it that nobody holds. At its start a worker replays its own
 and those of its neighbours that nobody holds, so that what a worker left is not forgotten when
-fewer start the next time. Every replay is under the fence of the record's attempt.
+fewer start the next time. Every replay is under the fence of the record's attempt, and until it is
+over the worker claims no attempt after that one.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from jobs.journal import (
     replay,
 )
 from jobs.outage import Outage
+from jobs.pending_ends import PendingEnds
 from jobs.settings import InvalidSetting
 from jobs.store.commits import commit
 
@@ -51,17 +53,20 @@ def open_own_journal(directory: Path, fsync: Fsync) -> Iterator[Journal]:
             return
 
 
-async def replay_journals(ending: Ending, directory: Path, fsync: Fsync) -> None:
+async def replay_journals(
+    ending: Ending, directory: Path, fsync: Fsync, pending: PendingEnds
+) -> None:
     """Replays the worker's own journal, then those that nobody holds; returns when all is done.
 
-    One that is damaged is said with the offset, and left to a human.
+    What is in them is `pending` until then. One that is damaged is said with the offset, and left
+    to a human.
     """
     own = ending.journal
-    await _replay(ending, own)
-    for place in await asyncio.to_thread(_existing, directory):
-        if place == own.path.parent:
-            continue
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        journals = [own]
+        for place in await asyncio.to_thread(_existing, directory):
+            if place == own.path.parent:
+                continue
             try:
                 left = await asyncio.to_thread(stack.enter_context, Journal.open(place, fsync))
             except JournalLocked:
@@ -69,7 +74,14 @@ async def replay_journals(ending: Ending, directory: Path, fsync: Fsync) -> None
             except (JournalDamaged, OSError) as error:
                 log.error("a journal left behind can't be read", extra={"reason": str(error)})
                 continue
-            await _replay(ending, left)
+            journals.append(left)
+        listed = [journal.pending_ids() for journal in journals]
+        for event_ids in listed:
+            pending.hold(event_ids)
+        pending.all_listed()
+        for journal, event_ids in zip(journals, listed, strict=True):
+            await _replay(ending, journal)
+            pending.let_go(event_ids)
 
 
 def _places(directory: Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from jobs.generation import Kind, State
 from jobs.journal import JournalRecord
 from jobs.kinds import Kinds
 from jobs.measures import Measures
+from jobs.pending_ends import PendingEnds
 from jobs.publisher import open_publisher
 from jobs.settings import InvalidSetting
 from jobs.store.claims import claim, register_worker
@@ -137,7 +138,7 @@ async def replay_at_start(work: Work, directory: Path, kinds: Kinds) -> int:
             ending = Ending(
                 work.db, publisher, work.signals, work.queue, journal, Measures(kinds), kinds
             )
-            await replay_journals(ending, directory, "always")
+            await replay_journals(ending, directory, "always", PendingEnds())
         return journal.stats()["pending"]
 
 

@@ -155,6 +155,31 @@ async def test_what_a_killed_worker_had_journalled_is_committed_by_the_next(
     await assert_whole(system, reader, words(30))
 
 
+@pytest.mark.long
+async def test_a_worker_that_comes_back_asks_for_no_answer_that_its_journal_holds(
+    start_system: Start,
+) -> None:
+    """A relay is awake meanwhile, and has offered them again."""
+    system = await start_system(postgres=True, relays=1, workers=1, lease=3.0)
+    assert system.postgres is not None
+    [worker] = system.workers
+    readers = await wave(system, 4, "demo-words-20-pace-30")
+    await stop(system.postgres)
+    try:
+        await eventually(lambda: worker.output.count(IN_JOURNAL) == 4, within=20.0, every=0.05)
+        worker.kill()
+        before = await system.model_stats()
+    finally:
+        system.postgres.start()
+    [relay] = system.relays
+    await eventually(lambda: relay.output.count("offered again") >= 4, within=30.0)
+    await worker.start()
+    for reader in readers:
+        await assert_whole(system, reader, words(20))
+        assert reader.resets == []
+    assert (await system.model_stats())["requests"] == before["requests"]
+
+
 def _pending(system: System, event_id: str) -> Outcome | None:
     """What a journal of the system holds of it, not done yet; None where none does."""
     for file in system.journals.rglob("journal.jsonl"):

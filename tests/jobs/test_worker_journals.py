@@ -11,9 +11,11 @@ from jobs.errors import Unavailable
 from jobs.finish import Ending, journal_record
 from jobs.generation import Generation, State
 from jobs.journal import Journal, JournalDamaged, JournalRecord, verify
+from jobs.pending_ends import PendingEnds
 from jobs.publisher import open_publisher
 from jobs.store.claims import claim, register_worker
 from jobs.store.commits import Outcome, commit
+from jobs.worker import WakingWorker
 from jobs.worker_journals import open_own_journal, replay_journals
 from tests.jobs.at_work import Work, at_work
 from tests.services import eventually
@@ -46,7 +48,7 @@ async def replayed(work: Work, directory: Path) -> None:
             work.stream_log, flush_ms=15, ttl_seconds=60, lease_seconds=10
         ) as publisher:
             ending = Ending(work.db, publisher, work.signals, work.queue, journal)
-            await replay_journals(ending, directory, "always")
+            await replay_journals(ending, directory, "always", PendingEnds())
 
 
 def test_each_gets_the_first_place_that_nobody_holds(tmp_path: Path) -> None:
@@ -152,3 +154,76 @@ async def test_while_the_database_takes_nothing_the_replay_waits_too(
     await work.sql("ALTER TABLE turns_away RENAME TO turns")
     await replaying
     assert (await work.read(left)).state is State.COMPLETED
+
+
+@pytest.mark.parametrize("place", ["", "2"])
+async def test_an_answer_that_a_journal_holds_is_not_asked_for_again(
+    work: Work, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    polled, may_commit = 0, asyncio.Event()
+    poll = WakingWorker._poll_iteration
+
+    async def noted(self: WakingWorker) -> None:
+        nonlocal polled
+        await poll(self)
+        polled += 1
+
+    async def later(*arguments: Any, **named: Any) -> Any:
+        await may_commit.wait()
+        return await commit(*arguments, **named)
+
+    monkeypatch.setattr(WakingWorker, "_poll_iteration", noted)
+    monkeypatch.setattr("jobs.worker_journals.commit", later)
+    left = await left_in(work, Path(work.settings.relay_journal_dir) / place, "kept")
+    await work.sql("UPDATE workers SET heartbeat_at = 0")
+    await work.queue.enqueue(left.id, 1)
+    other = await work.ask("Hello")
+    await work.hire()
+    # It does pick, and what it is not to run is there to be picked.
+    assert (await work.ended(other)).state is State.COMPLETED
+    await eventually(lambda: polled >= 3)
+    assert await work.sql(f"SELECT attempt FROM generations WHERE id = '{left.id}'") == [(1,)]
+    may_commit.set()
+    ended = await work.ended(left)
+    assert (ended.state, ended.attempt) == (State.COMPLETED, 1)
+    assert ended.output is not None
+    assert ended.output.text == "kept"
+    assert len(await work.requests()) == 1
+
+    async def queue_is_empty() -> bool:
+        return await work.queue.depth() == 0
+
+    await eventually(queue_is_empty)
+
+
+async def test_what_a_journal_holds_and_nobody_can_replay_is_run_again(
+    work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = await left_in(work, Path(work.settings.relay_journal_dir) / "2", "kept")
+    asked = await work.store("Hello")
+    assert await claim(work.db, asked.id, 0, "wrk_dead", lease_seconds=10)
+    event_id = f"{asked.id}:1"
+    foreign = JournalRecord(
+        event_id=event_id, generation_id=asked.id, attempt=1, written_at="now", payload={"a": 1}
+    )
+    with Journal.open(Path(work.settings.relay_journal_dir)) as journal:
+        journal.append(foreign)
+    await work.sql("UPDATE workers SET heartbeat_at = 0")
+    await work.queue.enqueue(asked.id, 1)
+    await work.hire()
+    ended = await work.ended(asked)
+    assert (ended.state, ended.attempt) == (State.COMPLETED, 2)
+    assert (await work.ended(left)).attempt == 1
+    assert "a journal record can't be replayed" in caplog.text
+
+
+async def test_a_worker_that_can_list_no_journal_picks_all_the_same(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Path) -> list[Path]:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("jobs.worker_journals._existing", fails)
+    monkeypatch.setattr("jobs.worker.LISTED_SECONDS", 0.05)
+    await work.hire()
+    assert (await work.ended(await work.ask("Hello"))).state is State.COMPLETED
