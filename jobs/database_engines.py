@@ -27,6 +27,20 @@ BUSY_SECONDS = 5
 IDLE_SECONDS = 1
 PING_SECONDS = 2
 """How long a connection that has lain idle may take to show that it is alive."""
+STILL_SECONDS = 5
+"""After so long without a word from whoever has a transaction open, PostgreSQL ends its session.
+
+A process that is frozen, or a machine that is gone, would hold its locks for as long, and with them
+up all who are to be admitted; within it and a lease, a lost worker's readers must hear.
+"""
+_SESSION = {
+    "idle_in_transaction_session_timeout": f"{STILL_SECONDS}s",
+    # Longer than anybody waits for one: who is not there any more waits for no lock either.
+    "statement_timeout": f"{STATEMENT_SECONDS + 5}s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 BEGIN_TO_READ = "BEGIN"
 BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
 POSTGRES_CONNECTIONS = 20
@@ -126,7 +140,12 @@ def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks, LeftSession
         max_overflow=POSTGRES_CONNECTIONS - 5,
         pool_timeout=STATEMENT_SECONDS,
         pool_recycle=1800,
-        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS, **words},
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": STATEMENT_SECONDS,
+            "server_settings": _SESSION,
+            **words,
+        },
         **_COMMON,
     )
     event.listen(engine.sync_engine, "checkin", _note_use)

@@ -13,8 +13,8 @@ DRIVER_ERRORS = (SQLAlchemyError, OSError)
 # Classes and codes of PostgreSQL's SQLSTATE. It lets nobody in: login, no such database (renamed
 # while it is restored), "not currently accepting connections".
 _REFUSING = frozenset({"28", "3D", "55000"})
-# And else: connection, resources, operator, system, read-only.
-_AWAY = _REFUSING | {"08", "53", "57", "58", "25006"}
+# And else: connection, resources, operator, system, read-only, a transaction that stood still.
+_AWAY = _REFUSING | {"08", "53", "57", "58", "25006", "25P03"}
 # A lock that another session holds is free again at some time.
 _COLLIDED_CODES = frozenset({"40001", "40P01", "55P03"})
 # Data, constraints, limits of the program.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from jobs.measures import Measures
 from jobs.rescue_counts import RescueCounts
+from relay.unserved import Unserved
 
 
 @dataclass(slots=True)
@@ -22,3 +23,4 @@ class RelayCounts:
     """Refused by another guard of protocol §8: `one at a time` or `cascade`."""
     problems: Counter[str] = field(default_factory=Counter)
     """Answers that were a problem, by its code."""
+    unserved: Unserved = field(default_factory=Unserved)

@@ -213,8 +213,11 @@ def problem_response(refusal: Refusal, request_id: str) -> Response:
 def count_refusal(app: Any, refusal: Refusal) -> None:
     """Counts it among what this app has refused, if it has its services."""
     services = getattr(app.state, "services", None)
-    if services is not None:
-        services.counts.problems[refusal.code.value] += 1
+    if services is None:
+        return
+    services.counts.problems[refusal.code.value] += 1
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        services.counts.unserved.note(refusal.code.value, refusal.detail)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ import pytest
 from jobs.errors import OutcomeUnknown
 from relay import accepting
 from relay.problems import MEDIA_TYPE, Code
+from relay.unserved import SAY_EVERY_SECONDS
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import EdgeRelay
 
@@ -204,6 +205,24 @@ async def test_a_database_that_is_away_is_said(open_relay: OpenRelay, free_tcp_p
         answer = await relay.post("/v1/generations", CHAT)
         assert_problem(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_what_is_not_served_is_said_once_a_minute_with_the_reason(
+    open_relay: OpenRelay, free_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = f"postgresql+asyncpg://relay@127.0.0.1:{free_tcp_port}/relay"
+    async with open_relay(RELAY_DATABASE_URL=nobody) as relay:
+
+        def said() -> list[tuple[str, int]]:
+            lines = [one for one in caplog.records if "answered 503" in one.message]
+            return [(one.__dict__["reason"], one.__dict__["requests"]) for one in lines]
+
+        for _ in range(3):
+            assert (await relay.post("/v1/generations", CHAT)).status_code == 503
+        assert said() == [("the database is not reachable", 1)]
+        relay.services.counts.unserved._say_at -= SAY_EVERY_SECONDS
+        assert (await relay.post("/v1/generations", CHAT)).status_code == 503
+        assert said()[1:] == [("the database is not reachable", 3)]
 
 
 async def test_an_unknown_outcome_carries_the_id_that_may_exist(
