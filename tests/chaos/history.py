@@ -3,107 +3,35 @@
 Pure: a history is given, violations come back, each with what it takes to understand it.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
 from jobs.cursor import Cursor
+from tests.chaos.losses import data_losses, of_losses, unexcused_end, unexcused_reset
 from tests.chaos.reader import TERMINAL, Reader
+from tests.chaos.records import Asked, Disturbance, Told, Truth, Violation
 from tests.chaos.sdk_reader import SdkReader
 from tests.relay.heard import Heard, assert_is_the_rest, text_of
 
-_END = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Disturbance:
-    """One fault as it took place: when (monotonic), what it hit, and what it may excuse."""
-
-    fault: str
-    began: float
-    ended: float
-    in_flight: int
-    evidence: str
-    loses_worker: bool = False
-    loses_data: bool = False
-    cuts_model: bool = False
-
-
-@dataclass(slots=True)
-class Asked:
-    """One accepted generation: what was asked, and what may become of it."""
-
-    id: str
-    model: str
-    at: float
-    text: str | None = None
-    """The whole answer where the script fixes it."""
-    fails_with: frozenset[str] = frozenset()
-    """Error codes that its script leads to; it must not complete then."""
-    cancelled: bool = False
-    tokens: int | None = None
-    """What the model counts for the whole answer where the script fixes it."""
-    makes_persona: bool = False
-    restartable: bool = True
-    """False where its protocol knows no reset: what was begun is lost with its worker."""
-    readers: list[Reader] = field(default_factory=list)
-    sdk_readers: list[SdkReader] = field(default_factory=list)
-
-    @property
-    def heard_end_at(self) -> float:
-        """When the first reader heard of its end: it had ended by then."""
-        return min((one.end.at for one in self.readers if one.end is not None), default=_END)
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What the system says of it once everything is over."""
-
-    resource: dict[str, Any]
-    turns: list[tuple[str, str, bool]]
-    from_log: list[Heard]
-    """What a new reader is told."""
-    from_sql: list[Heard]
-    """What a new reader is told when Redis holds nothing."""
-    by_sdk: tuple[list[Any], ...] = ()
-    """Of a response, what a new reader through the SDK is told, in both cases."""
-
-    @property
-    def state(self) -> str:
-        """The terminal state, or what it is stuck in."""
-        return str(self.resource["state"])
-
-    @property
-    def text(self) -> str:
-        """The committed text; empty where there is no turn."""
-        return "".join(text for role, text, _ in self.turns if role == "assistant")
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that does not hold of a generation, and why it is thought so."""
-
-    rule: str
-    generation_id: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}\n  generation {self.generation_id}\n  {self.detail}"
-
 
 def violations(
-    asked: Asked, truth: Truth, disturbances: Sequence[Disturbance], *, max_attempts: int
+    asked: Asked,
+    truth: Truth,
+    disturbances: Sequence[Disturbance],
+    *,
+    workers: Collection[str],
+    max_attempts: int,
 ) -> list[Violation]:
-    """Every rule that the history of one generation breaks."""
-    told = [*_of_rows(asked, truth, disturbances, max_attempts), *_of_replays(asked, truth)]
+    """Every rule that the history of one generation breaks; `workers` are all ids there were."""
+    told = [
+        *_of_rows(asked, truth, disturbances, max_attempts),
+        *_of_replays(asked, truth),
+        *of_losses(truth, disturbances, workers),
+    ]
     for reader in asked.readers:
         told += _of_reader(asked, truth, reader, disturbances)
     for sdk_reader in asked.sdk_readers:
         told += _of_sdk_reader(asked, truth, sdk_reader, disturbances)
     return [Violation(rule, asked.id, detail) for rule, detail in told]
-
-
-Told = Iterable[tuple[str, str]]
 
 
 def _of_rows(
@@ -151,17 +79,12 @@ def _of_end(
     elif truth.state == "failed" and error in asked.fails_with:
         pass
     elif truth.state == "failed" and error == "worker_lost":
-        losses = sum(one.loses_worker for one in disturbances)
-        needed = max_attempts if asked.restartable else 1
-        if losses < needed or (asked.restartable and truth.resource["attempt"] <= max_attempts):
-            yield (
-                "worker_lost only after the last attempt",
-                f"attempt {truth.resource['attempt']} of {needed}, {losses} workers lost",
-            )
+        if why := unexcused_end(asked, truth, disturbances, max_attempts):
+            yield "worker_lost only after the last attempt", why
     elif not (
         truth.state == "failed"
         and str(error).startswith("model_")
-        and _near(disturbances, "cuts_model", asked.at, asked.heard_end_at)
+        and _model_was_cut(asked, disturbances)
     ):
         yield "ends completed unless there is a reason", f"{asked.at:.2f} {asked.model}: {resource}"
 
@@ -204,7 +127,7 @@ def _of_reader(
     except AssertionError as error:
         yield "a reader's events are the replay's", f"{str(error)[:1500]}\n{tale}"
     for seen in reader.resets:
-        if why := _unexcused(seen.event, asked, disturbances, seen.at):
+        if why := unexcused_reset(reader, seen, truth, disturbances):
             yield "no reset where nothing was lost", f"{why}: {seen.event.raw!r}\n{tale}"
 
 
@@ -223,8 +146,7 @@ def _of_sdk_reader(
     numbers = [one.sequence_number for one in reader.events]
     if numbers != sorted(set(numbers)):
         yield "ids rise", f"{numbers}\n{tale}"
-    lost = truth.resource["attempt"] > 1 and _near(disturbances, "loses_worker", asked.at, _END)
-    if lost and _near(disturbances, "loses_data", asked.at, _END):
+    if truth.resource["attempt"] > 1 and data_losses(disturbances, asked.at, truth.ended_at):
         # What was shown is gone with both, and the end is told even so.
         return
     if numbers != list(range(len(numbers))):
@@ -261,27 +183,11 @@ def _of_order(who: str, events: Sequence[Heard], asked: Asked) -> Told:
         at = here
 
 
-def _unexcused(
-    reset: Heard, asked: Asked, disturbances: Sequence[Disturbance], seen_at: float
-) -> str:
-    reason, attempt = reset.data["reason"], reset.data["attempt"]
-    match reason:
-        case "worker_lost" | "handed_over":
-            losses = _near(disturbances, "loses_worker", asked.at, seen_at)
-            return "" if losses >= attempt - 1 else f"{losses} workers were lost or stopped"
-        case "log_lost":
-            return (
-                "" if _near(disturbances, "loses_data", asked.at, seen_at) else "no data was lost"
-            )
-    return f"{reason} is for cursors that can't be right"
-
-
-def _near(disturbances: Iterable[Disturbance], what: str, after: float, before: float) -> int:
-    """How many disturbances of a kind may have touched what lived in this time."""
-    return sum(
-        bool(getattr(one, what))
+def _model_was_cut(asked: Asked, disturbances: Iterable[Disturbance]) -> bool:
+    """Whether it happened while this one may have been asking its model."""
+    return any(
+        one.cuts_model and one.ended >= asked.at and one.began <= asked.heard_end_at
         for one in disturbances
-        if one.ended >= after and one.began <= before
     )
 
 

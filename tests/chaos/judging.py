@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jobs import keys
+from tests.chaos.changes import Change
 from tests.chaos.conftest import MAX_ATTEMPTS
-from tests.chaos.history import Asked, Disturbance, Truth, Violation, violations
+from tests.chaos.history import violations
+from tests.chaos.ledger import changes
+from tests.chaos.records import Asked, Disturbance, Truth, Violation
 from tests.chaos.sdk_reader import replay_of
 from tests.chaos.system import System
 from tests.relay.heard import Heard
@@ -26,17 +29,19 @@ async def replayed_by_sdk(asked: Asked, clients: Sequence[Any]) -> list[list[Any
     return [await replay_of(clients[0], name) for name in names]
 
 
-async def truth_of(system: System, asked: Asked, clients: Sequence[Any]) -> Truth:
-    """What the system says of it now; its log in Redis is gone afterwards."""
+async def truth_of(
+    system: System, asked: Asked, clients: Sequence[Any], changed: Sequence[Change]
+) -> Truth:
+    """What the system says of it now, after these changes; its log in Redis is gone afterwards."""
     resource = await system.resource(asked.id)
     turns = await system.turns(asked.id)
     if resource["state"] in ("queued", "running"):
-        return Truth(resource, turns, [], [])
+        return Truth(resource, turns, [], [], changes=tuple(changed))
     from_log, by_sdk = await replayed(system, asked), await replayed_by_sdk(asked, clients)
     system.redis.command("DEL", keys.log(asked.id))
     from_sql = await replayed(system, asked)
     by_sdk += await replayed_by_sdk(asked, clients)
-    return Truth(resource, turns, from_log, from_sql, tuple(by_sdk))
+    return Truth(resource, turns, from_log, from_sql, tuple(by_sdk), tuple(changed))
 
 
 async def judged(
@@ -45,13 +50,17 @@ async def judged(
     disturbances: Sequence[Disturbance],
     clients: Sequence[Any] = (),
 ) -> list[Violation]:
-    """Every rule that is broken."""
+    """Every rule that is broken, of what was asked and noted (`ledger.noted`)."""
     gate = asyncio.Semaphore(20)
+    by_id: dict[str, list[Change]] = {}
+    for change in await changes(system):
+        by_id.setdefault(change.generation_id, []).append(change)
+    workers = {name for one in system.workers for name in one.worker_ids}
 
     async def judge(one: Asked) -> list[Violation]:
         async with gate:
-            truth = await truth_of(system, one, clients)
-        return violations(one, truth, disturbances, max_attempts=MAX_ATTEMPTS)
+            truth = await truth_of(system, one, clients, by_id.get(one.id, []))
+        return violations(one, truth, disturbances, workers=workers, max_attempts=MAX_ATTEMPTS)
 
     found = await asyncio.gather(*(judge(one) for one in asked))
     return [violation for one in found for violation in one]

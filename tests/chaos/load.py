@@ -14,7 +14,7 @@ import aiohttp
 
 from relay.demo_model.tokens import WORDS
 from relay.protocols.openai_responses.objects import response_id
-from tests.chaos.history import Asked
+from tests.chaos.records import Asked
 from tests.chaos.sdk_reader import CUT, SdkReader
 from tests.chaos.system import Refused, System
 from tests.clients.openai_python import generation_of

@@ -21,6 +21,7 @@ START_SECONDS = 60.0
 """A process imports a lot before it serves, and the machine may be busy with others."""
 
 _numbers = itertools.count(1)
+_WORKER_ID = re.compile(r"worker=(wrk_\w+)")
 
 
 class Member:
@@ -83,7 +84,12 @@ class Member:
     def worker_ids(self) -> set[str]:
         """The worker ids it had, over all its starts; the database knows it by them."""
         texts = (path.read_text(errors="replace") for path in self._outputs())
-        return {found for text in texts for found in re.findall(r"worker=(wrk_\w+)", text)}
+        return {found for text in texts for found in _WORKER_ID.findall(text)}
+
+    @property
+    def ids_now(self) -> frozenset[str]:
+        """The worker id of the process that runs now; none before it is ready, and of no worker."""
+        return frozenset(_WORKER_ID.findall(self.output)[:1])
 
     async def start(self) -> None:
         """Start it, and return once it is ready."""

@@ -1,66 +1,26 @@
 """The checker sees what it is there for: each rule, broken on purpose, is named."""
 
-import json
+from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import aiohttp
-import pytest
-
-from tests.chaos.history import Asked, Disturbance, Truth, violations
-from tests.chaos.reader import Reader, Seen
+from tests.chaos.changes import Change
+from tests.chaos.records import Asked, Disturbance, Truth
+from tests.chaos.samples import (
+    FIRST,
+    ID,
+    TURNS,
+    WHOLE,
+    broken,
+    end,
+    event,
+    resource,
+    rules_broken,
+    status,
+    stored,
+)
 from tests.chaos.sdk_reader import SdkReader
-from tests.relay.heard import Heard, heard
-
-ID = "gen_1"
-
-
-def event(id_: str, name: str, **data: Any) -> Heard:
-    [made] = heard([f"event: {name}\ndata: {json.dumps(data)}\nid: {id_}\n\n".encode()])
-    return made
-
-
-def status(attempt: int = 1, seq: int = 1) -> Heard:
-    return event(f"{attempt}.{seq}.0", "status", state="running", attempt=attempt)
-
-
-def resource(state: str = "completed", text: str = "Hello you", **more: Any) -> dict[str, Any]:
-    output = {"text": text} if text else None
-    return {"state": state, "attempt": 1, "output": output, "error": None, **more}
-
-
-def end(id_: str, state: str = "completed") -> Heard:
-    return event(id_, state, generation={"state": state, "output": {"characters": 9}})
-
-
-WHOLE = [
-    status(),
-    event("1.2.6", "token", text="Hello "),
-    event("1.3.9", "token", text="you"),
-    end("1.4.9"),
-]
-TURNS = [("user", "Hi", False), ("assistant", "Hello you", False)]
-
-
-def told(events: list[Heard]) -> Reader:
-    # It never connects.
-    reader = Reader(cast(aiohttp.ClientSession, None), lambda: "", ID)
-    reader.seen = [Seen(float(at), 1, one) for at, one in enumerate(events)]
-    return reader
-
-
-def broken(
-    events: list[Heard] | None = None,
-    *,
-    truth: Truth | None = None,
-    struck: list[Disturbance] | None = None,
-    **asked: Any,
-) -> set[str]:
-    one = Asked(ID, "demo", 0.0, **asked)
-    one.readers = [told(WHOLE if events is None else events)]
-    truth = truth or Truth(resource(), TURNS, WHOLE, WHOLE)
-    return {found.rule for found in violations(one, truth, struck or [], max_attempts=2)}
 
 
 def test_a_history_without_fault_breaks_nothing() -> None:
@@ -146,34 +106,6 @@ def test_usage_that_is_counted_twice_and_a_version_that_is_made_twice_are_seen()
     assert "usage is counted once" in broken(tokens=2)
 
 
-def second_attempt(reason: str = "worker_lost") -> list[Heard]:
-    return [
-        event("2.1.0", "reset", reason=reason, attempt=2),
-        status(2, 2),
-        event("2.3.9", "token", text="Hello you"),
-        end("2.4.9"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("reason", "excuse"),
-    [("worker_lost", "loses_worker"), ("handed_over", "loses_worker")],
-)
-def test_a_newer_attempt_needs_a_lost_worker(reason: str, excuse: str) -> None:
-    anew = second_attempt(reason)
-    truth = Truth(resource(attempt=2), TURNS, anew, anew)
-    rule = "no reset where nothing was lost"
-    events = [*WHOLE[:2], *anew]
-    assert broken(events, truth=truth) == {rule}
-    early = Disturbance("worker killed", -9.0, -8.0, 1, "", loses_worker=True)
-    lost = Disturbance("worker killed", 1.0, 2.0, 1, "", **{excuse: True})
-    assert broken(events, truth=truth, struck=[early]) == {rule}
-    assert broken(events, truth=truth, struck=[lost]) == set()
-    assert "a newer attempt begins with a reset" in broken(
-        [*WHOLE[:2], *anew[1:]], truth=truth, struck=[lost]
-    )
-
-
 def sdk_event(number: int, kind: str = "response.output_text.delta", **more: Any) -> Any:
     return SimpleNamespace(sequence_number=number, type=kind, **more)
 
@@ -185,15 +117,18 @@ def told_by_sdk(state: str = "completed", text: str = "Hello you") -> list[Any]:
 
 
 def broken_for_sdk(
-    events: list[Any], struck: list[Disturbance] | None = None, early_ends: int = 0, **row: Any
+    events: list[Any],
+    struck: list[Disturbance] | None = None,
+    early_ends: int = 0,
+    changes: tuple[Change, ...] = (),
+    **row: Any,
 ) -> set[str]:
     reader = SdkReader([], "resp_1", Random(0), events=events, early_ends=early_ends)
     asked = Asked(ID, "demo", 0.0, restartable=False, sdk_readers=[reader])
-    turns = [TURNS[0], ("assistant", "Hello you", row.get("state", "completed") != "completed")]
-    truth = Truth(
-        resource(**row), turns, WHOLE, WHOLE, (told_by_sdk(row.get("state", "completed")),)
-    )
-    return {found.rule for found in violations(asked, truth, struck or [], max_attempts=2)}
+    state = row.get("state", "completed")
+    turns = [TURNS[0], ("assistant", "Hello you", state != "completed")]
+    truth = Truth(resource(**row), turns, WHOLE, WHOLE, (told_by_sdk(state),), changes)
+    return rules_broken(asked, truth, struck or [])
 
 
 def test_what_an_sdk_must_not_see_is_seen() -> None:
@@ -216,21 +151,12 @@ def test_an_sdk_may_lack_what_was_lost_with_worker_and_data_alone() -> None:
     row: dict[str, Any] = {"state": "failed", "attempt": 2, "error": {"code": "worker_lost"}}
     shown = told_by_sdk("failed", "Hello you")
     less = [*shown[:2], sdk_event(4, "response.failed", response=shown[3].response)]
-    worker = Disturbance("worker killed", 1.0, 2.0, 1, "", loses_worker=True)
+    worker = Disturbance("worker killed", 1.0, 2.0, 1, "", frozenset({"wrk_1"}), "killed")
     data = Disturbance("Redis lost", 1.0, 2.0, 1, "", loses_data=True)
+    row["changes"] = stored("failed", (FIRST, (2.5, "wrk_rescuer", "worker_lost")))
     assert broken_for_sdk(shown, [worker], **row) == set()
     assert "no gap and no duplicate in the text" in broken_for_sdk(less, [worker], **row)
     assert broken_for_sdk(less, [worker, data], **row) == set()
-    assert "worker_lost only after the last attempt" in broken_for_sdk(shown, [data], **row)
-
-
-def test_a_lost_log_needs_lost_data_and_an_unknown_cursor_has_no_excuse() -> None:
-    lost = Disturbance("Redis lost", 0.0, 1.0, 1, "", loses_data=True)
-
-    def reset(reason: str) -> list[Heard]:
-        return [*WHOLE[:2], event("1.0.0", "reset", reason=reason, attempt=1), *WHOLE]
-
-    rule = "no reset where nothing was lost"
-    assert broken(reset("log_lost")) == {rule}
-    assert broken(reset("log_lost"), struck=[lost]) == set()
-    assert broken(reset("unknown_cursor"), struck=[lost]) == {rule}
+    late = replace(data, began=3.5, ended=4.0)
+    assert "no gap and no duplicate in the text" in broken_for_sdk(less, [worker, late], **row)
+    assert "no new attempt while its worker lives" in broken_for_sdk(shown, [data], **row)

@@ -16,11 +16,12 @@ import pytest
 
 from tests.chaos.conftest import Start
 from tests.chaos.faults import FAULTS, Fault, strike
-from tests.chaos.history import Disturbance
 from tests.chaos.judging import judged, report
 from tests.chaos.leaks import assert_nothing_left, take_census
+from tests.chaos.ledger import noted
 from tests.chaos.load import Load
 from tests.chaos.reader import Reader
+from tests.chaos.records import Disturbance
 from tests.chaos.sdk_reader import clients_of
 from tests.chaos.system import System
 from tests.services import eventually
@@ -69,7 +70,7 @@ async def run(
     system.rng.seed(rng.random())
     new = await take_census(system)
     began = time.monotonic()
-    async with clients_of([one.url for one in system.relays]) as clients:
+    async with clients_of([one.url for one in system.relays]) as clients, noted(system):
         load = Load(system, random.Random(rng.random()), at_once, clients)
         disturbances = await wreck(system, load, rng, generations, faults)
         await load.over(SETTLE_SECONDS)

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
-from tests.chaos.history import Disturbance
 from tests.chaos.judging import judged, report
+from tests.chaos.ledger import noted
 from tests.chaos.load import Load
 from tests.chaos.member import Member
+from tests.chaos.records import Disturbance, Loss
 from tests.chaos.system import PROGRAM
 from tests.chaos.waves import assert_whole, wave, words
 from tests.scale.fleet import MODEL_KEY, SIGNING_SECRET, Fleet
@@ -48,6 +49,20 @@ async def test_the_work_is_shared_by_all_workers(fleet: Fleet) -> None:
 
 async def test_a_rolling_restart_of_everything_under_load_loses_nothing(fleet: Fleet) -> None:
     load = Load(fleet, random.Random(5), AT_ONCE)
+    async with noted(fleet):
+        steps = await upgraded(fleet, load)
+        await load.over(within=40)
+        broken = await judged(fleet, load.asked, steps)
+    if broken:
+        raise AssertionError(report(5, broken, steps))
+    assert load.counts["late"] == 0
+    assert [step.fault for step in steps] == [what for what, _ in upgrade(fleet)]
+    assert all(step.in_flight for step in steps)
+    assert len(load.asked) > 2 * len(steps)
+
+
+async def upgraded(fleet: Fleet, load: Load) -> list[Disturbance]:
+    """Every step, under this load."""
     asking = asyncio.create_task(load.run())
     steps: list[Disturbance] = []
     try:
@@ -55,24 +70,22 @@ async def test_a_rolling_restart_of_everything_under_load_loses_nothing(fleet: F
             # Each step hits generations in flight.
             await eventually(lambda: is_busy(fleet), within=20)
             running, began = len(await fleet.in_flight()), time.monotonic()
+            stops = next((one.ids_now for one in fleet.workers if one.name == what), None)
             await act()
-            loses = what.startswith("worker")
+            loss: Loss | None = "stopped" if stops else None
             ended = time.monotonic()
-            steps.append(Disturbance(what, began, ended, running, what, loses_worker=loses))
+            steps.append(
+                Disturbance(
+                    what, began, ended, running, what, stops, loss, deafens=what == "postgres"
+                )
+            )
         load.stopping = True
         await asking
     except BaseException:
         asking.cancel()
         await load.abandon()
         raise
-    await load.over(within=40)
-    broken = await judged(fleet, load.asked, steps)
-    if broken:
-        raise AssertionError(report(5, broken, steps))
-    assert load.counts["late"] == 0
-    assert [step.fault for step in steps] == [what for what, _ in upgrade(fleet)]
-    assert all(step.in_flight for step in steps)
-    assert len(load.asked) > 2 * len(steps)
+    return steps
 
 
 def upgrade(fleet: Fleet) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
