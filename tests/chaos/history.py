@@ -6,6 +6,7 @@ Pure: a history is given, violations come back, each with what it takes to under
 from collections.abc import Collection, Iterable, Sequence
 
 from jobs.cursor import Cursor
+from tests.chaos.cancellations import of_cancellations
 from tests.chaos.losses import data_losses, of_losses, unexcused_end, unexcused_reset
 from tests.chaos.reader import TERMINAL, Reader
 from tests.chaos.records import Asked, Disturbance, Told, Truth, Violation
@@ -26,6 +27,7 @@ def violations(
         *_of_rows(asked, truth, disturbances, max_attempts),
         *_of_replays(asked, truth),
         *of_losses(truth, disturbances, workers),
+        *of_cancellations(asked, truth, disturbances),
     ]
     for reader in asked.readers:
         told += _of_reader(asked, truth, reader, disturbances)
