@@ -12,27 +12,19 @@ from typing import Any
 
 import aiohttp
 
-from relay.demo_model.tokens import WORDS
 from relay.protocols.openai_responses.objects import response_id
-from tests.chaos.records import Asked
+from tests.chaos.reader import Reader
+from tests.chaos.records import Asked, Cancel
 from tests.chaos.sdk_reader import CUT, SdkReader
 from tests.chaos.system import Refused, System
+from tests.chaos.waves import words
+from tests.chaos.wishes import Wish, anything, some_words, words_and_silence
 from tests.clients.openai_python import generation_of
 
-SAID = "ChidÉ 🎉 says: naïve café — 日本語 👩\u200d🚀 e\u0301, and so on. "
-
-# Script and code; each name is used with other numbers every time.
-FAILING = (
-    ("demo-pace-60-truncated-after-{n}", "model_truncated"),
-    ("demo-pace-60-broken-after-{n}", "model_truncated"),
-    ("demo-pace-60-badjson-after-{n}", "model_error"),
-    ("demo-pace-60-errorevent-after-{n}", "model_error"),
-    ("demo-pace-60-silent-after-{n}", "model_timeout"),
-    ("demo-pace-60-comments-after-{n}", "model_timeout"),
-    ("demo-empty-delay-{n}", "empty_answer"),
-)
-
 MOST_TRIES = 100
+CANCEL_EVERY = 5
+"""One in so many generations is cancelled in a phase that is waited for, each in turn."""
+PHASES = ("in mid-silence", "in mid-answer", "near the end")
 
 
 @dataclass(slots=True)
@@ -47,6 +39,7 @@ class Load:
     asked: list[Asked] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     stopping: bool = False
+    _begun: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _free: asyncio.Semaphore = field(init=False)
 
@@ -57,7 +50,11 @@ class Load:
         """Asks until `stopping`; what was begun goes on."""
         while not self.stopping:
             await self._free.acquire()
-            task = asyncio.create_task(self._one(self.rng.random()))
+            self._begun += 1
+            phase = None
+            if self._begun % CANCEL_EVERY == 0:
+                phase = PHASES[self._begun // CANCEL_EVERY % len(PHASES)]
+            task = asyncio.create_task(self._one(self.rng.random(), phase))
             self._tasks.add(task)
             task.add_done_callback(self._done)
             await asyncio.sleep(self.rng.uniform(0.0, 2.0 / self.at_once))
@@ -86,62 +83,74 @@ class Load:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _one(self, chance: float) -> None:
-        asked = await self._ask(chance)
+    async def _one(self, chance: float, phase: str | None) -> None:
+        if phase is None:
+            await self._lives(await self._ask(chance), self.rng.random() < 0.1)
+            return
+        wish, shown = self._to_cancel(phase)
+        asked = await self._post(wish)
+        await self._lives(asked, after=(phase, shown))
+
+    async def _lives(
+        self, asked: Asked, cancelled: bool = False, after: tuple[str, int] | None = None
+    ) -> None:
+        """Its readers, and who cancels it: some time, or `after` so many characters are shown."""
         self.asked.append(asked)
         rng = self.rng
-        cursor_from = self.system.read(asked.id, name="first reader")
-        asked.readers.append(cursor_from)
+        first = self.system.read(asked.id, name="first reader")
+        asked.readers.append(first)
         others = [asyncio.create_task(self._drops(asked))] if rng.random() < 0.4 else []
         if not asked.restartable:
             others.append(asyncio.create_task(self._follows(asked)))
         if rng.random() < 0.4:
             others.append(asyncio.create_task(self._joins_late(asked)))
-        if rng.random() < 0.1:
-            others.append(asyncio.create_task(self._cancels(asked)))
+        if after is not None:
+            others.append(asyncio.create_task(self._cancels_in(asked, first, *after)))
+        elif cancelled:
+            others.append(asyncio.create_task(self._cancels_some_time(asked)))
         try:
-            await cursor_from.finished(within=600)
+            await first.finished(within=600)
             await asyncio.gather(*others)
         finally:
             for task in others:
                 task.cancel()
 
-    async def _ask(self, chance: float) -> Asked:
+    def _to_cancel(self, phase: str) -> tuple[Wish, int]:
+        """What to ask for so that there is this phase, and how many characters are shown then."""
         rng = self.rng
-        body: dict[str, Any] = {}
-        text: str | None = None
-        fails: frozenset[str] = frozenset()
-        count: int | None = None
-        said = f"Hello {uuid.UUID(int=rng.getrandbits(128))}"
-        if chance < 0.12:
-            script, code = rng.choice(FAILING)
-            model, fails = script.format(n=rng.randint(1, 40)), frozenset({code})
-        elif chance < 0.3:
-            said = SAID[: rng.randint(10, len(SAID))].strip() + said
-            model, text = f"demo-echo-pace-{rng.randint(15, 60)}-bytes-{rng.randint(5, 90)}", said
-        elif chance < 0.37:
-            model, body = (
-                f"demo-pace-{rng.randint(400, 900)}",
-                {"kind": "generate", "name": "Chidé"},
-            )
-            said = "A calm companion for bird watchers. " + said
-        else:
-            count = rng.randint(5, 90)
-            model = f"demo-words-{count}-pace-{rng.randint(12, 60)}"
-            text = " ".join(WORDS[at % len(WORDS)] for at in range(count))
+        if phase == "in mid-silence":
+            count = rng.randint(1, 30)
+            return words_and_silence(rng, count), len(words(count))
+        if phase == "near the end":
+            count = rng.randint(20, 50)
+            return some_words(rng, count), len(words(count - rng.randint(1, 3)))
+        # So many left that whoever ignores the cancellation is late.
+        count = rng.randint(90, 150)
+        return some_words(rng, count, rng.randint(15, 25)), len(words(count // 3))
+
+    async def _ask(self, chance: float) -> Asked:
+        wish = anything(self.rng, chance)
         if self.clients and 0.37 <= chance < 0.5:
-            return await self._create(model, said, text)
-        at = time.monotonic()
+            return await self._create(wish.model, wish.said, wish.text)
+        return await self._post(wish)
+
+    async def _post(self, wish: Wish) -> Asked:
+        rng, at = self.rng, time.monotonic()
         key = str(uuid.UUID(int=rng.getrandbits(128)))
         askers = 3 if rng.random() < 0.1 else 1
         ids = await asyncio.gather(
-            *(self.system.ask_until_taken(key, model, said, **body) for _ in range(askers))
+            *(
+                self.system.ask_until_taken(key, wish.model, wish.said, **wish.body)
+                for _ in range(askers)
+            )
         )
         self.counts["requests"] += askers
         if len(set(ids)) != 1:
             raise AssertionError(f"one key, and {len(set(ids))} generations: {ids}")
-        makes_persona = "kind" in body
-        return Asked(ids[0], model, at, text, fails, tokens=count, makes_persona=makes_persona)
+        return Asked(
+            ids[0], wish.model, at, wish.text, wish.fails,
+            tokens=wish.tokens, makes_persona="kind" in wish.body,
+        )  # fmt: skip
 
     async def _create(self, model: str, said: str, text: str | None) -> Asked:
         """Asks for a response, as often as it takes, under one key."""
@@ -181,12 +190,27 @@ class Load:
         asked.readers.append(reader)
         await reader.finished(within=600)
 
-    async def _cancels(self, asked: Asked) -> None:
+    async def _cancels_some_time(self, asked: Asked) -> None:
         await asyncio.sleep(self.rng.uniform(0.0, 2.0))
+        await self._cancels(asked, "some time")
+
+    async def _cancels_in(self, asked: Asked, reader: Reader, phase: str, shown: int) -> None:
+        """Waits until this reader shows so many characters, if it ever does."""
+        await reader.until(lambda one: one.over or len(one.text) >= shown, within=600)
+        if reader.over:
+            self.counts[f"over before {phase}"] += 1
+        else:
+            await self._cancels(asked, phase)
+
+    async def _cancels(self, asked: Asked, phase: str) -> None:
         asked.cancelled = True
+        again = self.rng.random() < 0.3
         for _ in range(MOST_TRIES):
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, Refused):
-                await self.system.cancel(asked.id)
-                self.counts["cancels"] += 1
-                return
+                document = await self.system.cancel(asked.id)
+                asked.cancels.append(Cancel(time.monotonic(), document["state"]))
+                if not again:
+                    self.counts[f"cancelled {phase}"] += 1
+                    return
+                again = False
             await asyncio.sleep(0.2)

@@ -95,9 +95,9 @@ def test_an_attempt_that_begins_after_the_cancellation_and_completes_is_seen_at_
     anew = second_attempt()
     killed = Disturbance("worker killed", 0.8, 1.0, 1, "", frozenset({"wrk_1"}), "killed")
 
-    def begun_at(claimed: float, **cancelled: float) -> set[str]:
+    def begun_at(claimed: float, cancelled_at: float) -> set[str]:
         attempts = (FIRST, (claimed, "wrk_2", "worker_lost"))
-        changes = stored(attempts=attempts, ended_at=4.0, **cancelled)
+        changes = stored(attempts=attempts, ended_at=4.0, cancelled_at=cancelled_at)
         truth = Truth(resource(attempt=2), TURNS, anew, anew, changes=changes)
         return broken([*WHOLE[:2], *anew], truth=truth, cancelled=True, struck=[killed])
 

@@ -19,7 +19,7 @@ from tests.chaos.faults import FAULTS, Fault, strike
 from tests.chaos.judging import judged, report
 from tests.chaos.leaks import assert_nothing_left, take_census
 from tests.chaos.ledger import noted
-from tests.chaos.load import Load
+from tests.chaos.load import PHASES, Load
 from tests.chaos.reader import Reader
 from tests.chaos.records import Disturbance
 from tests.chaos.sdk_reader import clients_of
@@ -80,6 +80,9 @@ async def run(
         raise AssertionError(report(seed, broken, disturbances))
     assert load.counts["late"] == 0, f"seed {seed}: {load.counts['late']} readers never ended"
     assert len(load.asked) >= generations
+    cancelled = [load.counts[f"cancelled {phase}"] for phase in PHASES]
+    assert sum(cancelled) > 0
+    assert min(cancelled) >= generations // 80
     assert len(disturbances) >= faults - 1
     assert all(one.in_flight for one in disturbances)
     await assert_nothing_left(system, new)
