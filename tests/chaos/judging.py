@@ -10,6 +10,7 @@ from tests.chaos.changes import Change
 from tests.chaos.conftest import MAX_ATTEMPTS
 from tests.chaos.history import violations
 from tests.chaos.ledger import changes
+from tests.chaos.lines import Line, line_violations
 from tests.chaos.records import Asked, Disturbance, Truth, Violation
 from tests.chaos.sdk_reader import replay_of
 from tests.chaos.system import System
@@ -48,13 +49,16 @@ async def judged(
     system: System,
     asked: Iterable[Asked],
     disturbances: Sequence[Disturbance],
+    lines: Iterable[Line],
     clients: Sequence[Any] = (),
 ) -> list[Violation]:
     """Every rule that is broken, of what was asked and noted (`ledger.noted`)."""
     gate = asyncio.Semaphore(20)
     by_id: dict[str, list[Change]] = {}
+    by_conversation: dict[str, list[Change]] = {}
     for change in await changes(system):
         by_id.setdefault(change.generation_id, []).append(change)
+        by_conversation.setdefault(change.conversation_id, []).append(change)
     workers = {name for one in system.workers for name in one.worker_ids}
 
     async def judge(one: Asked) -> list[Violation]:
@@ -62,7 +66,14 @@ async def judged(
             truth = await truth_of(system, one, clients, by_id.get(one.id, []))
         return violations(one, truth, disturbances, workers=workers, max_attempts=MAX_ATTEMPTS)
 
-    found = await asyncio.gather(*(judge(one) for one in asked))
+    async def judge_line(line: Line) -> list[Violation]:
+        async with gate:
+            shown = await system.get(f"/v1/conversations/{line.conversation_id}")
+        return line_violations(line, by_conversation[line.conversation_id], shown)
+
+    found = await asyncio.gather(
+        *(judge(one) for one in asked), *(judge_line(line) for line in lines)
+    )
     return [violation for one in found for violation in one]
 
 

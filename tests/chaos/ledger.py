@@ -54,19 +54,20 @@ def _install(dialect: str) -> list[str]:
 
 
 def _remove(dialect: str) -> list[str]:
+    table = "DROP TABLE IF EXISTS chaos_ledger"
     if dialect == "sqlite":
-        return [*(f"DROP TRIGGER chaos_{event}" for event in _EVENTS), "DROP TABLE chaos_ledger"]
-    return ["DROP FUNCTION chaos_note() CASCADE", "DROP TABLE chaos_ledger"]
+        return [*(f"DROP TRIGGER IF EXISTS chaos_{event}" for event in _EVENTS), table]
+    return ["DROP FUNCTION IF EXISTS chaos_note() CASCADE", table]
 
 
 @asynccontextmanager
 async def noted(system: System) -> AsyncIterator[None]:
     """Whatever becomes of a generation within the block can be read by `changes`."""
-    await _run(system, _install(system.db.dialect))
-    try:
-        yield
-    finally:
-        await _run(system, _remove(system.db.dialect))
+    removed = _remove(system.db.dialect)
+    # What a block that failed has left is of no use, and its database may have been away.
+    await _run(system, [*removed, *_install(system.db.dialect)])
+    yield
+    await _run(system, removed)
 
 
 async def changes(system: System) -> list[Change]:

@@ -7,14 +7,15 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
 
 from relay.protocols.openai_responses.objects import response_id
+from tests.chaos.lines import Line, Refusal
 from tests.chaos.reader import Reader
-from tests.chaos.records import Asked, Cancel
+from tests.chaos.records import Asked, Cancel, OnActive
 from tests.chaos.sdk_reader import CUT, SdkReader
 from tests.chaos.system import Refused, System
 from tests.chaos.waves import words
@@ -24,7 +25,10 @@ from tests.clients.openai_python import generation_of
 MOST_TRIES = 100
 CANCEL_EVERY = 5
 """One in so many generations is cancelled in a phase that is waited for, each in turn."""
-PHASES = ("in mid-silence", "in mid-answer", "near the end")
+PHASES = ("in mid-silence", "in mid-answer", "near the end", "in the line")
+GOES_ON = 0.3
+"""How many of the conversations go on before their first answer is over."""
+ON_ACTIVE: tuple[OnActive, ...] = ("reject", "queue", "interrupt")
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class Load:
     clients: Sequence[Any] = ()
     """OpenAI's SDK at each relay; without it nobody asks for a response."""
     asked: list[Asked] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    """The conversations that went on."""
     counts: Counter[str] = field(default_factory=Counter)
     stopping: bool = False
     _begun: int = 0
@@ -84,12 +90,59 @@ class Load:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _one(self, chance: float, phase: str | None) -> None:
-        if phase is None:
-            await self._lives(await self._ask(chance), self.rng.random() < 0.1)
+        if phase == "in the line":
+            await self._goes_on(await self._post(some_words(self.rng, 90)), all_modes=True)
+        elif phase is not None:
+            wish, shown = self._to_cancel(phase)
+            await self._lives(await self._post(wish), after=(phase, shown))
+        else:
+            asked = await self._ask(chance)
+            if asked.restartable and not asked.makes_persona and self.rng.random() < GOES_ON:
+                await self._goes_on(asked)
+            else:
+                await self._lives(asked, self.rng.random() < 0.1)
+
+    async def _goes_on(self, first: Asked, *, all_modes: bool = False) -> None:
+        """More is said in its conversation, whether or not it is over.
+
+        `all_modes`: at once in each, and one of those that wait is cancelled.
+        """
+        line = Line(first.conversation_id, [first])
+        self.lines.append(line)
+        rng = self.rng
+        async with asyncio.TaskGroup() as lives:
+            lives.create_task(self._lives(first))
+            if all_modes:
+                for mode in ("queue", "queue", "reject"):
+                    await self._says_more(line, lives, mode)
+                await self._cancels(line.asked[1], "in the line")
+                await self._says_more(line, lives, "interrupt")
+                return
+            for _ in range(rng.randint(1, 3)):
+                await asyncio.sleep(rng.uniform(0.0, 0.8))
+                mode = rng.choice(ON_ACTIVE)
+                at_once = 2 if mode != "interrupt" and rng.random() < 0.3 else 1
+                await asyncio.gather(*(self._says_more(line, lives, mode) for _ in range(at_once)))
+
+    async def _says_more(self, line: Line, lives: asyncio.TaskGroup, mode: OnActive) -> None:
+        wish = some_words(self.rng, self.rng.randint(5, 50))
+        body = {"conversation_id": line.conversation_id, "on_active": mode}
+        if mode == "interrupt":
+            for one in line.asked:
+                one.cancelled = True
+        at = time.monotonic()
+        try:
+            asked = await self._post(replace(wish, body=body))
+        except Refused as refused:
+            line.refusals.append(
+                Refusal(at, time.monotonic(), refused.status, refused.problem, refused.unsure)
+            )
+            self.counts["refused"] += 1
             return
-        wish, shown = self._to_cancel(phase)
-        asked = await self._post(wish)
-        await self._lives(asked, after=(phase, shown))
+        asked.on_active = mode
+        line.asked.append(asked)
+        self.counts[f"accepted to {mode}"] += 1
+        lives.create_task(self._lives(asked))
 
     async def _lives(
         self, asked: Asked, cancelled: bool = False, after: tuple[str, int] | None = None
@@ -137,19 +190,22 @@ class Load:
     async def _post(self, wish: Wish) -> Asked:
         rng, at = self.rng, time.monotonic()
         key = str(uuid.UUID(int=rng.getrandbits(128)))
-        askers = 3 if rng.random() < 0.1 else 1
-        ids = await asyncio.gather(
+        # Of several that may be refused, one that is left alone could still be accepted.
+        askers = 3 if "on_active" not in wish.body and rng.random() < 0.1 else 1
+        answers = await asyncio.gather(
             *(
                 self.system.ask_until_taken(key, wish.model, wish.said, **wish.body)
                 for _ in range(askers)
             )
         )
         self.counts["requests"] += askers
+        ids = [one["id"] for one in answers]
         if len(set(ids)) != 1:
             raise AssertionError(f"one key, and {len(set(ids))} generations: {ids}")
         return Asked(
             ids[0], wish.model, at, wish.text, wish.fails,
             tokens=wish.tokens, makes_persona="kind" in wish.body,
+            conversation_id=answers[0]["conversation_id"],
         )  # fmt: skip
 
     async def _create(self, model: str, said: str, text: str | None) -> Asked:

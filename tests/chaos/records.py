@@ -13,6 +13,7 @@ _END = float("inf")
 
 Told = Iterable[tuple[str, str]]
 """Rules that are broken, each with why it is thought so."""
+OnActive = Literal["reject", "queue", "interrupt"]
 Loss = Literal["killed", "stopped", "silent"]
 """How a worker is lost: it died, it was told to end, or nobody heard of it for a lease."""
 
@@ -65,6 +66,9 @@ class Asked:
     tokens: int | None = None
     """What the model counts for the whole answer where the script fixes it."""
     makes_persona: bool = False
+    conversation_id: str = ""
+    on_active: OnActive = "reject"
+    """What it wanted should another one of its conversation be active."""
     restartable: bool = True
     """False where its protocol knows no reset: what was begun is lost with its worker."""
     readers: list[Reader] = field(default_factory=list)

@@ -37,12 +37,16 @@ POST_SECONDS = 15.0
 
 
 class Refused(Exception):
-    """The relay answered a request with a problem; carries status and document."""
+    """The relay answered a request with a problem; carries status and document.
+
+    `unsure`: it was asked before without an answer, and that request may yet be accepted.
+    """
 
     def __init__(self, status: int, problem: Any) -> None:
         super().__init__(f"{status}: {problem}")
         self.status = status
         self.problem = problem
+        self.unsure = False
 
 
 @dataclass(slots=True)
@@ -123,17 +127,20 @@ class System:
 
     async def ask_until_taken(
         self, key: str, model: str, said: str, *, patience: float = 60.0, **body: Any
-    ) -> str:
-        """The same, as often as it takes, under one idempotency key."""
+    ) -> Any:
+        """The same, as often as it takes, under one idempotency key; gives its resource."""
         deadline = asyncio.get_running_loop().time() + patience
+        unsure = False
         while True:
             try:
-                document = await self.post("/v1/generations", _chat(model, said, body), key=key)
-                return str(document["id"])
+                return await self.post("/v1/generations", _chat(model, said, body), key=key)
             except (aiohttp.ClientError, OSError, TimeoutError, Refused) as error:
+                if isinstance(error, Refused):
+                    error.unsure = unsure
                 refused = isinstance(error, Refused) and error.status < 500
                 if refused or asyncio.get_running_loop().time() > deadline:
                     raise
+                unsure = True
                 await asyncio.sleep(self.rng.uniform(0.1, 0.4))
 
     async def post(self, path: str, body: Any = None, *, key: str = "", relay: str = "") -> Any:

@@ -74,7 +74,7 @@ async def run(
         load = Load(system, random.Random(rng.random()), at_once, clients)
         disturbances = await wreck(system, load, rng, generations, faults)
         await load.over(SETTLE_SECONDS)
-        broken = await judged(system, load.asked, disturbances, clients)
+        broken = await judged(system, load.asked, disturbances, load.lines, clients)
     tell(figures(seed, load, disturbances, time.monotonic() - began, await states(system, load)))
     if broken:
         raise AssertionError(report(seed, broken, disturbances))
@@ -140,6 +140,9 @@ def figures(
             f"  {len(readers)} readers, {sum(one.connections for one in readers)} connections,"
             f" {sum(len(one.seen) for one in readers)} events, resets {dict(resets)},"
             f" {dict(load.counts)}",
+            f"  {len(load.lines)} conversations went on, with"
+            f" {sum(len(one.asked) for one in load.lines)} generations and"
+            f" {sum(len(one.refusals) for one in load.lines)} refusals",
             f"  and {len(by_sdk)} readers through the SDK, {sum(one.cuts for one in by_sdk)} cuts,"
             f" {sum(len(one.events) for one in by_sdk)} events",
             f"  {len(struck)} faults, each with {hit[0]} to {hit[-1]} generations running"

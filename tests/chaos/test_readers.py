@@ -80,12 +80,13 @@ async def test_ten_clients_with_the_same_request_get_one_generation_and_one_run(
     system: System,
 ) -> None:
     before = await system.model_stats()
-    ids = await asyncio.gather(
+    answers = await asyncio.gather(
         *(
             system.ask_until_taken("the-same-key", "demo-words-20-pace-30", "Hello")
             for _ in range(10)
         )
     )
+    ids = [one["id"] for one in answers]
     assert len(set(ids)) == 1
     readers = [system.read(ids[0]) for _ in range(10)]
     for reader in readers:

@@ -52,7 +52,7 @@ async def test_a_rolling_restart_of_everything_under_load_loses_nothing(fleet: F
     async with noted(fleet):
         steps = await upgraded(fleet, load)
         await load.over(within=40)
-        broken = await judged(fleet, load.asked, steps)
+        broken = await judged(fleet, load.asked, steps, load.lines)
     if broken:
         raise AssertionError(report(5, broken, steps))
     assert load.counts["late"] == 0
