@@ -1,79 +1,13 @@
-"""Readers that are slow, dead, many, lost or wrong: the generation does not know of them."""
+"""Readers that are many, lost or wrong: the generation does not know of them."""
 
 import asyncio
 import random
-import socket
-import struct
-import time
-from contextlib import ExitStack
 
-import psutil
 import pytest
 
-from tests.chaos.member import Member
 from tests.chaos.system import System
 from tests.chaos.waves import assert_whole, wave, words
-from tests.services import Direction, eventually
-
-SPEAKING = "demo-words-60000-pace-15000"
-DEAD_READER_SECONDS = 60.0
-DEAD_READER_BYTES = 1 << 20
-"""What a reader that never reads may cost the relay (protocol §5)."""
-
-
-def never_reads(stack: ExitStack, relay: Member, generation_id: str) -> socket.socket:
-    """A connection that asks for the stream and then takes nothing."""
-    dead = stack.enter_context(socket.socket())
-    dead.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    dead.connect(("127.0.0.1", relay.port))
-    dead.sendall(f"GET /v1/generations/{generation_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    return dead
-
-
-def reset(connection: socket.socket) -> None:
-    """Close with a TCP reset."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
-async def test_readers_that_never_read_or_reset_change_nothing_for_the_others(
-    system: System,
-) -> None:
-    relay = system.relays[0]
-    asked = await system.ask(SPEAKING)
-    reader = await system.read(asked, relay=relay).wrote()
-    before = psutil.Process(relay.pid).memory_info().rss
-    with ExitStack() as stack:
-        dead = [never_reads(stack, relay, asked) for _ in range(20)]
-        resetting = [never_reads(stack, relay, asked) for _ in range(20)]
-        await eventually(lambda: relay.sockets(relay.port) >= 41)
-        for one in resetting:
-            reset(one)
-        await assert_whole(system, reader, words(60_000), within=30)
-        assert len([one for one in dead if one.fileno() >= 0]) == 20
-        grown = psutil.Process(relay.pid).memory_info().rss - before
-        assert grown < 40 * DEAD_READER_BYTES
-    await eventually(lambda: relay.sockets(relay.port) <= 2, within=5)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(120)
-async def test_a_reader_that_never_reads_is_gone_within_a_minute_and_may_resume(
-    system: System,
-) -> None:
-    relay = system.relays[0]
-    asked = await system.ask(SPEAKING)
-    with ExitStack() as stack:
-        connected_at = time.monotonic()
-        dead = never_reads(stack, relay, asked)
-        await system.ended(asked, within=30)
-        assert relay.sockets(dead.getsockname()[1]) == 1
-        # What is in flight is more than its window takes, so the server has to give up.
-        await eventually(
-            lambda: relay.sockets(dead.getsockname()[1]) == 0, within=DEAD_READER_SECONDS, every=0.5
-        )
-        assert time.monotonic() - connected_at < DEAD_READER_SECONDS + 10
-    await assert_whole(system, system.read(asked), words(60_000))
+from tests.services import Direction
 
 
 async def test_ten_clients_with_the_same_request_get_one_generation_and_one_run(
