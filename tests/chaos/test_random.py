@@ -99,12 +99,12 @@ async def wreck(
     }
     share = {place: round(faults * len(kinds) / len(wanted)) for place, kinds in places.items()}
     try:
-        struck = await asyncio.gather(
-            *(
-                plague(system, kinds, share[place], random.Random(rng.random()))
+        # A group: what one of them failed at is not to be hidden by what the other still does.
+        async with asyncio.TaskGroup() as group:
+            plagues = [
+                group.create_task(plague(system, kinds, share[place], random.Random(rng.random())))
                 for place, kinds in places.items()
-            )
-        )
+            ]
         await eventually(lambda: len(load.asked) >= generations, within=600, every=0.2)
         load.stopping = True
         await asking
@@ -112,7 +112,7 @@ async def wreck(
         asking.cancel()
         await load.abandon()
         raise
-    return sorted((one for some in struck for one in some), key=lambda one: one.began)
+    return sorted((one for each in plagues for one in each.result()), key=lambda one: one.began)
 
 
 async def states(system: System, load: Load) -> Counter[str]:
