@@ -19,6 +19,7 @@ from typing import Protocol
 
 from jobs.attempt_log import AttemptLog
 from jobs.direct_log import TakeAnswers, open_direct_log
+from jobs.outage import Outage
 from jobs.redis_link import REDIS_FAILURES
 from jobs.stream_log import Append, Appended, Outcome, StreamLog
 
@@ -91,6 +92,7 @@ class Publisher:
         self._urgent = False
         self._earliest = 0.0
         self._backoff = 0.0
+        self._outage = Outage("publishing to Redis")
         self._loop = asyncio.get_running_loop()
         # A flush is of many generations: what it logs must not bear the ids of the one it began in.
         self._context = copy_context()
@@ -233,6 +235,7 @@ class Publisher:
         if not self._dirty or any(append.frames for _, append in batch):
             # A full Redis lets logs be looked at, and takes nothing: that is no recovery.
             self._backoff = 0.0
+            self._outage.over()
         self._behind_since = self._began
         self._spent += time.thread_time()
         shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
@@ -295,13 +298,12 @@ class Publisher:
         self._backoff = min(max(self._backoff * 2, BACKOFF_FIRST_SECONDS), BACKOFF_LAST_SECONDS)
         now = self._loop.time()
         self._earliest = now + self._backoff * random.uniform(0.5, 1.0)
-        expected = isinstance(error, REDIS_FAILURES)
-        log.log(
-            logging.WARNING if expected else logging.ERROR,
-            "publishing failed",
-            extra={"generations": len(logs), "reason": f"{type(error).__name__}: {error}"},
-            exc_info=None if expected else error,
-        )
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, REDIS_FAILURES):
+            self._outage.lasts(reason)
+        else:
+            extra = {"generations": len(logs), "reason": reason}
+            log.error("publishing failed", extra=extra, exc_info=error)
         for attempt_log in logs:
             attempt_log.located = False
             attempt_log.forget_frames()

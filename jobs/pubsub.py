@@ -17,6 +17,7 @@ from typing import Any
 
 import hiredis
 
+from jobs.outage import Outage
 from jobs.redis_link import REDIS_FAILURES
 from jobs.redis_wire import Address, Wire, open_wire
 
@@ -76,6 +77,7 @@ class PubSub:
         # Acknowledgements to come: only the last one of a channel is its present listener's.
         self._due: Counter[bytes] = Counter()
         self._healthy = False
+        self._outage = Outage("the subscribing connection to Redis")
         self._delay = RECONNECT_FIRST_SECONDS
         self.connections = 0
         """How many connections were made so far; more than one means that one was lost."""
@@ -113,10 +115,7 @@ class PubSub:
             try:
                 wire = await open_wire(self._address, self._on_reply, self._on_lost)
             except REDIS_FAILURES as error:
-                log.warning(
-                    "subscribing connection failed",
-                    extra={"reason": f"{type(error).__name__}: {error}"},
-                )
+                self._outage.lasts(f"{type(error).__name__}: {error}")
             else:
                 self._begin(wire)
                 await self._watch(wire)
@@ -142,7 +141,7 @@ class PubSub:
                     await wire.lost.wait()
             # A frozen server keeps the connection open and answers nothing.
             if wire.heard_at < asked and not wire.lost.is_set():
-                log.warning("subscribing connection went silent")
+                self._outage.lasts("it went silent")
                 self.close()
                 await wire.lost.wait()
 
@@ -183,6 +182,7 @@ class PubSub:
         del self._due[channel]
         if channel == _ALWAYS:
             self._healthy = True
+            self._outage.over()
             # Only now: a server that takes connections and refuses commands is not hammered.
             self._delay = RECONNECT_FIRST_SECONDS
         if subscription is not None:

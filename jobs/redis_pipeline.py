@@ -4,6 +4,8 @@ For what every start and every reader asks: through redis-py's pool a call costs
 """
 
 import asyncio
+import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +18,9 @@ from jobs.redis_link import CALL_TIMEOUT_SECONDS
 from jobs.redis_wire import Address, Wire, failure, open_wire
 
 TURN_SECONDS = 1.0
+SILENT_SECONDS = 1.0
+"""After a call that was not answered in time all others fail at once for so long, give or take a
+quarter: whoever has many to make waits for a server that is frozen once, and not each time."""
 CALLERS_AT_ONCE = 1000
 """So many small calls are answered long before the first of them would be given up."""
 
@@ -43,6 +48,7 @@ class RedisPipeline:
         self._wire: Wire | None = None
         self._asked: deque[_Asked] = deque()
         self._opening = asyncio.Lock()
+        self._silent_until = 0.0
         self.connections = 0
         """How many connections were made so far."""
 
@@ -55,8 +61,10 @@ class RedisPipeline:
 
         Raises REDIS_FAILURES within TURN_SECONDS and CALL_TIMEOUT_SECONDS: the first refusal once
         all replies came; after a failure on the way the outcome is unknown, and the connection is
-        given up.
+        given up. At once within SILENT_SECONDS of a call that was not answered.
         """
+        if time.monotonic() < self._silent_until:
+            raise TimeoutError("Redis did not answer just now")
         if self._turns.locked():
             async with asyncio.timeout(TURN_SECONDS):
                 await self._turns.acquire()
@@ -68,6 +76,7 @@ class RedisPipeline:
         except TimeoutError:
             # It is silent: whoever asks next is not to wait for it as well.
             self.drop()
+            self._silent_until = time.monotonic() + SILENT_SECONDS * random.uniform(0.75, 1.25)
             raise
         finally:
             self._turns.release()

@@ -100,10 +100,13 @@ class LogPage(msgspec.Struct, frozen=True):
 class StreamLog:
     """Reads and appends; raises what the Redis client raises."""
 
-    def __init__(self, redis: Redis, fetch: Execute | None = None) -> None:
-        """`fetch` reads pages of the log; the client does where it is not given."""
+    def __init__(
+        self, redis: Redis, fetch: Execute | None = None, call: Execute | None = None
+    ) -> None:
+        """`fetch` reads pages of the log, `call` does all else; the client where none is given."""
         self._redis = redis
         self._fetch = fetch or _plain(redis).execute_command
+        self._call: Execute = call or redis.execute_command
 
     @property
     def address(self) -> Address:
@@ -137,15 +140,15 @@ class StreamLog:
         return found.decode() == read
 
     async def _run(self, script: "Script", arguments: Sequence[bytes | str | int]) -> Any:
-        execute: Execute = self._redis.execute_command
         try:
-            return await execute("EVALSHA", script.digest, *arguments)
+            return await self._call("EVALSHA", script.digest, *arguments)
         except NoScriptError:
-            return await execute("EVAL", script.text, *arguments)
+            return await self._call("EVAL", script.text, *arguments)
 
     async def tail(self, generation_id: str) -> tuple[int, int]:
         """Attempt and seq of the newest entry; (0, 0) when there is no log."""
-        entries = await self._redis.xrevrange(keys.log(generation_id), count=1)
+        log = keys.log(generation_id)
+        entries = await self._call("XREVRANGE", log, "+", "-", "COUNT", 1)
         return _entry_id(entries[0][0]) if entries else (0, 0)
 
     async def read(self, generation_id: str, attempt: int, first: int) -> LogPage | None:
@@ -187,7 +190,7 @@ class StreamLog:
 
     async def look(self, generation_id: str) -> None:
         """Asks every live reader of it to read the row again."""
-        await self._redis.publish(keys.live(generation_id), LOOK)
+        await self._call("PUBLISH", keys.live(generation_id), LOOK)
 
 
 class Script(msgspec.Struct, frozen=True):

@@ -263,7 +263,7 @@ async def run_worker(
         pubsub = await stack.enter_async_context(open_pubsub(url))
         provider = await stack.enter_async_context(Provider.open(settings))
         journal = stack.enter_context(open_own_journal(journal_dir, fsync))
-        stream_log = StreamLog(redis)
+        stream_log = StreamLog(redis, call=calls.call)
         publisher = await stack.enter_async_context(
             open_publisher(
                 stream_log,

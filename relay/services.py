@@ -110,7 +110,7 @@ async def connect(
             signals=signals,
             sources=Sources(
                 database=database,
-                stream_log=StreamLog(redis, fetch=pages.call),
+                stream_log=StreamLog(redis, fetch=pages.call, call=calls.call),
                 signals=signals,
                 hub=Hub(pubsub),
                 pulse=pulse,

@@ -1,6 +1,7 @@
 """Callers that share a connection get their own replies, and none waits for a dead one for ever."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from jobs import redis_pipeline
 from jobs.redis_link import REDIS_FAILURES
-from jobs.redis_pipeline import open_pipeline
+from jobs.redis_pipeline import RedisPipeline, open_pipeline
 from jobs.redis_script import Script
 from jobs.redis_wire import Address
 from tests.services import DelayingProxy, RedisServer, eventually, free_port
@@ -94,6 +95,7 @@ async def test_a_frozen_server_is_given_up_in_time_and_its_late_reply_meets_no_o
     start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_pipeline, "CALL_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(redis_pipeline, "SILENT_SECONDS", 0.0)
     server = start_redis()
     async with open_pipeline(Address.of_url(server.url)) as redis:
         await redis.call("PING")
@@ -104,9 +106,42 @@ async def test_a_frozen_server_is_given_up_in_time_and_its_late_reply_meets_no_o
         assert await redis.call("ECHO", "prompt") == b"prompt"
 
 
+async def test_of_many_calls_to_a_frozen_server_the_first_alone_waits(
+    start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_pipeline, "CALL_TIMEOUT_SECONDS", 0.5)
+    server = start_redis()
+    async with open_pipeline(Address.of_url(server.url)) as redis:
+        await redis.call("PING")
+        server.freeze()
+        began = time.monotonic()
+        for _ in range(50):
+            with pytest.raises(TimeoutError):
+                await redis.call("ECHO", "late")
+        assert time.monotonic() - began < 1.0
+        # It is tried again, and once it answers all is as before.
+        with pytest.raises(TimeoutError, match=r"^$"):
+            await until_asked(redis)
+        server.thaw()
+        await asyncio.sleep(1.25 * redis_pipeline.SILENT_SECONDS)
+        assert await redis.call("ECHO", "prompt") == b"prompt"
+
+
+async def until_asked(redis: RedisPipeline) -> None:
+    """Calls until the server itself is asked, and raises what comes of that."""
+    while True:
+        try:
+            await redis.call("PING")
+        except TimeoutError as error:
+            if "just now" not in str(error):
+                raise
+            await asyncio.sleep(0.05)
+
+
 async def test_who_waits_behind_a_call_that_is_given_up_fails_with_it(
     start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(redis_pipeline, "SILENT_SECONDS", 0.0)
     server = start_redis()
     async with open_pipeline(Address.of_url(server.url)) as redis:
         await redis.call("PING")

@@ -37,6 +37,19 @@ async def test_what_was_stored_and_never_enqueued_is_started(work: Work) -> None
     assert (await work.ended(asked)).state is State.COMPLETED
 
 
+async def test_what_is_enqueued_after_an_outage_is_spread_over_time(work: Work) -> None:
+    stored = [await work.store(f"Hello {number}") for number in range(40)]
+    await work.sql("UPDATE generations SET created_at = created_at - 5000")
+    before = time.time()
+    await work.rescuer().round()
+    queued = await work.redis.zrange(keys.QUEUE, 0, -1, withscores=True)
+    later = [score / 1000 - before for _, score in queued]
+    assert len(later) == len(stored)
+    # Of forty over two seconds half come in the second one, give or take.
+    assert sum(one > 1.0 for one in later) >= 5
+    assert max(later) < SPREAD_SECONDS + 1
+
+
 async def test_many_that_nobody_takes_keep_no_others_from_being_enqueued(work: Work) -> None:
     stored = 2 * ROWS_A_DUTY + 50
     for _ in range(stored):
