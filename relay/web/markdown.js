@@ -18,6 +18,8 @@ import { inline } from "./markdown/inline.js";
 
 /** A table's cell of more characters than this has more than a few words. */
 const SENTENCE = 40;
+/** From left to right or from right to left, as its first words go. */
+const OWN_WAY = { dir: "auto" };
 
 /**
  * @param {Item[]} items @param {number} from @param {number} depth @param {boolean} open
@@ -25,10 +27,10 @@ const SENTENCE = 40;
  */
 function list(items, from, depth, open) {
   const first = items[from];
-  const made = element(
-    first.ordered ? "ol" : "ul",
-    first.ordered && first.number !== 1 ? { start: first.number } : {},
-  );
+  const made = element(first.ordered ? "ol" : "ul", {
+    ...OWN_WAY,
+    start: first.ordered && first.number !== 1 ? first.number : null,
+  });
   let at = from;
   while (at < items.length && items[at].depth >= depth) {
     if (items[at].depth > depth && made.lastElementChild) {
@@ -65,7 +67,11 @@ function table({ head, align, rows }, open) {
       ...texts.map((text, at) =>
         element(
           text === "" ? "td" : tag,
-          { class: classOf(text, align[at]), scope: tag === "th" && text !== "" ? "col" : null },
+          {
+            ...OWN_WAY,
+            class: classOf(text, align[at]),
+            scope: tag === "th" && text !== "" ? "col" : null,
+          },
           ...inline(text, { open: open && isLast && at === texts.length - 1 }),
         ),
       ),
@@ -91,7 +97,7 @@ function draw(block) {
       // Below the page's own headings, so that the outline stays true.
       return element(
         `h${Math.min(block.level + 2, 6)}`,
-        { class: `level-${block.level}` },
+        { ...OWN_WAY, class: `level-${block.level}` },
         ...inline(block.text, { open }),
       );
     case "code":
@@ -101,7 +107,7 @@ function draw(block) {
         element("code", { text: block.text, data: { language: block.language } }),
       );
     case "quote":
-      return element("blockquote", {}, ...inline(block.text, { open }));
+      return element("blockquote", OWN_WAY, ...inline(block.text, { open }));
     case "rule":
       return element("hr");
     case "list": {
@@ -116,7 +122,7 @@ function draw(block) {
     case "table":
       return table(block, open);
     default:
-      return element("p", {}, ...inline(block.text, { open }));
+      return element("p", OWN_WAY, ...inline(block.text, { open }));
   }
 }
 

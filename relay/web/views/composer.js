@@ -17,6 +17,7 @@ export function composer({ onSend, onStop, onWait }) {
   const box = element("textarea", {
     rows: 1,
     maxlength: 100_000,
+    dir: "auto",
     "aria-label": "Message",
     data: { testid: "composer" },
   });
@@ -65,7 +66,7 @@ export function composer({ onSend, onStop, onWait }) {
   const sentOf = (/** @type {string} */ where) => `relay-sent ${where}`;
   const fit = () => {
     box.style.height = "auto";
-    box.style.height = `${Math.min(box.scrollHeight, 220)}px`;
+    box.style.height = `${box.scrollHeight}px`;
     sendButton.disabled = sending !== null || trouble.waits() || box.value.trim() === "";
     // Beside Stop, Send is there only for who has something to add.
     sendButton.hidden = active && box.value.trim() === "";

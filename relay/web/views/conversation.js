@@ -96,6 +96,7 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile, onSight }) {
     const who = element("p", { class: "who" });
     const body = element("div", { class: "words", data: { testid: "words" } });
     if (entry.role !== "assistant") {
+      body.dir = "auto";
       const mark = element("span", { class: "badge", text: "waits for its turn" });
       const withdraw = element("button", {
         type: "button",
@@ -139,8 +140,11 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile, onSight }) {
     );
     const parts = { who, body, work, status, copy, partial, text: "" };
     copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(parts.text);
-      setText(copy.lastElementChild, "Copied");
+      const done = await navigator.clipboard.writeText(parts.text).then(
+        () => "Copied",
+        () => "Not copied: the browser refused",
+      );
+      setText(copy.lastElementChild, done);
       setTimeout(() => setText(copy.lastElementChild, "Copy"), 1500);
     });
     return Object.assign(made, { parts });

@@ -1,0 +1,84 @@
+"""Low windows, long words, text from right to left: nothing is lost, covered or turned about."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.accessible import assert_accessible
+from tests.browser.visit import Visit
+
+ON_TOP = """one => {
+  one.scrollIntoView({block: "center"});
+  const { x, y, width, height } = one.getBoundingClientRect();
+  const there = document.elementFromPoint(x + width / 2, y + height / 2);
+  return one === there || one.contains(there);
+}"""
+"""Whether it can be pressed in its middle, once it is scrolled to."""
+HIGH = "one => one.getBoundingClientRect().height"
+HEBREW = "שלום, זה טקסט."
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 256), (640, 360)])
+@pytest.mark.parametrize("lines", [1, 12])
+async def test_on_a_low_window_the_conversation_can_be_read_and_the_box_used(
+    visit: Visit, width: int, height: int, lines: int
+) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.say("Words that are to be read.")
+    await visit.quiet()
+    await visit.page.set_viewport_size({"width": width, "height": height})
+    await visit.test_id("composer").fill("\n".join(["a line"] * lines))
+    scroller = visit.page.locator(".scroller")
+    assert await scroller.evaluate(HIGH) >= 120
+    assert await visit.test_id("composer").evaluate(HIGH) <= height * 0.4
+    for one in (visit.test_id("copy").last, visit.test_id("send"), visit.answer):
+        assert await one.evaluate(ON_TOP)
+    assert await visit.page.evaluate("document.documentElement.scrollWidth") == width
+    await assert_accessible(visit)
+    await visit.keep_screenshot(f"low-{width}-{height}-{lines}")
+    await visit.test_id("send").click()
+    await visit.quiet()
+    await expect(visit.test_id("turn-assistant")).to_have_count(2)
+
+
+async def test_a_long_word_of_a_heading_breaks_and_moves_no_pane_sideways(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.page.set_viewport_size({"width": 360, "height": 700})
+    await visit.say("\n".join(f"{'#' * level} {'averylongword' * 20}" for level in range(1, 7)))
+    await visit.quiet()
+    await expect(visit.answer.locator("h3, h4, h5, h6")).to_have_count(6)
+    scroller = visit.page.locator(".scroller")
+    wide, shown = await scroller.evaluate("one => [one.scrollWidth, one.clientWidth]")
+    assert wide == shown
+
+
+async def test_text_runs_the_way_of_its_own_words(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    box = visit.test_id("composer")
+    await box.fill(HEBREW)
+    direction = "one => getComputedStyle(one).direction"
+    assert await box.evaluate(direction) == "rtl"
+    said = f"# {HEBREW}\n\n{HEBREW}\n\n- {HEBREW}\n- two\n\n> {HEBREW}\n\nEnglish, {HEBREW}"
+    await visit.say(said)
+    await visit.quiet()
+    for what in ("h3", "p >> nth=0", "ul", "blockquote"):
+        assert await visit.answer.locator(what).evaluate(direction) == "rtl", what
+    assert await visit.answer.locator("p").last.evaluate(direction) == "ltr"
+    # The mark stands before the first word, which is at the right.
+    item, words = [
+        await visit.answer.locator(one).first.evaluate("one => one.getBoundingClientRect().right")
+        for one in ("ul", "li")
+    ]
+    assert item > words
+    await visit.keep_screenshot("from-right-to-left")
+
+
+async def test_what_the_browser_refuses_to_copy_is_said(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.say("Hello")
+    await visit.quiet()
+    await visit.page.evaluate(
+        "() => { navigator.clipboard.writeText = async () => { throw new DOMException('no'); }; }"
+    )
+    await visit.test_id("copy").click()
+    await expect(visit.test_id("copy")).to_have_text("Not copied: the browser refused")
+    await expect(visit.test_id("copy")).to_have_text("Copy")
