@@ -44,8 +44,8 @@ _SESSION = {
 BEGIN_TO_READ = "BEGIN"
 BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
 POSTGRES_CONNECTIONS = 20
-"""What a process opens at most; its server's `max_connections` is for all of them. So many more
-may be left at commits that hang."""
+"""What a process opens at most, and keeps: to make one costs the server more than most statements.
+Its server's `max_connections` is for all of them, and as many may be left at commits that hang."""
 
 
 def database_url(url: str) -> URL:
@@ -136,8 +136,9 @@ def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks, LeftSession
     address, words = split_words(url)
     engine = create_async_engine(
         address,
-        pool_size=5,
-        max_overflow=POSTGRES_CONNECTIONS - 5,
+        pool_size=POSTGRES_CONNECTIONS,
+        max_overflow=0,
+        pool_use_lifo=True,
         pool_timeout=STATEMENT_SECONDS,
         pool_recycle=1800,
         connect_args={

@@ -1,5 +1,6 @@
 """What the store costs: statements a generation, however much is stored, and the indexes used."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, Executable, event, text
 
 from jobs.database import Database
+from jobs.database_engines import POSTGRES_CONNECTIONS
 from jobs.generation import Kind
 from jobs.store import branches, claims, commits, context, leftovers, line, reads, tries, workers
 from jobs.store.budget import Budget
@@ -15,6 +17,7 @@ from jobs.store.context import read_context
 from jobs.store.reads import read_stream_rows
 from jobs.store.workers import Tally, beat
 from tests.conformance.acts import LEASE, Acts, change, outcome
+from tests.services import DelayingProxy
 
 LIMITS = Budget(owner_generations=10**6, total_generations=10**6)
 
@@ -158,3 +161,13 @@ async def test_a_budget_is_counted_in_an_index_on_postgresql(
             text(f"EXPLAIN SELECT created_at FROM generations WHERE created_at > {now} - 60000")
         )
     assert any("ix_generations_created_at" in row[0] for row in plan), plan
+
+
+async def test_many_claims_at_once_share_the_connections_that_were_made(
+    direct: Acts, far: Acts, proxy: DelayingProxy
+) -> None:
+    """As when a large worker was lost: to make one costs the server more than the claim."""
+    waiting = [(await direct.accept(budget=LIMITS)).generation.id for _ in range(120)]
+    claimed = await asyncio.gather(*(far.claim(one) for one in waiting))
+    assert None not in claimed
+    assert proxy.counts.connections <= POSTGRES_CONNECTIONS
