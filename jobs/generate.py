@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,10 +85,13 @@ class Workshop:
         return self.ending.kinds
 
 
-async def generate(workshop: Workshop, claimed: Claimed, stop: Stop) -> None:
+async def generate(
+    workshop: Workshop, claimed: Claimed, stop: Stop, may_begin_anew: Callable[[], Awaitable[None]]
+) -> None:
     """Runs a claimed attempt to its end; raises nothing but cancellation.
 
-    A stop request is obeyed at once, also while the model is silent: the upstream is closed.
+    A stop request is obeyed at once, also while the model is silent: the upstream is closed. Where
+    an earlier attempt was lost or handed over, the model is asked once `may_begin_anew` returns.
     """
     publisher = workshop.ending.publisher
     shown = await _shown_before(workshop, claimed) if claimed.cancel_requested else ""
@@ -108,8 +111,12 @@ async def generate(workshop: Workshop, claimed: Claimed, stop: Stop) -> None:
             pace.heard()
             watch.answered()
 
-        rounds = _rounds(workshop, claimed, attempt_log, answered, watch, heard)
-        cut = await _run(rounds, stop, workshop.settings)
+        async def in_turn() -> None:
+            if claimed.reset is not None:
+                await may_begin_anew()
+            await _rounds(workshop, claimed, attempt_log, answered, watch, heard)
+
+        cut = await _run(in_turn(), stop, workshop.settings)
     pace.over()
     await watch.over()
     if cut == "fenced":

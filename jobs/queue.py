@@ -3,7 +3,7 @@
 The queue is a hint too: what it loses, the rescuer puts in again, and a claim decides who runs it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -65,31 +65,37 @@ class Queue:
         self._redis = redis
         self._outage = Outage("the rescuer repeats what can't be enqueued")
         self.failures = 0
-        """How many enqueues Redis did not take; the rescuer repeats them."""
+        """How many generations Redis did not take; the rescuer offers them again."""
 
     async def enqueue(self, generation_id: str, attempt: int, *, defer_seconds: float = 0) -> bool:
         """Offers the attempt after `attempt` to the workers; whether Redis took it.
 
         Again for the same attempt is harmless: it is one job, and one claim.
         """
-        now = timestamp_ms()
-        job_id = job_of(generation_id, attempt)
-        payload = serialize_job(
-            START_JOB, (generation_id, attempt), {}, None, now, serializer=serialize
-        )
-        score = now + round(defer_seconds * 1000)
-        commands: list[Command] = [
-            ("SET", job_key_prefix + job_id, payload, "NX", "PX", JOB_EXPIRES_MS),
-            ("ZADD", keys.QUEUE, "NX", score, job_id),
-        ]
-        if not defer_seconds:
+        return await self.enqueue_all([(generation_id, attempt, defer_seconds)])
+
+    async def enqueue_all(self, offers: Sequence[tuple[str, int, float]]) -> bool:
+        """The same for many at once, each with its attempt and how long it is deferred."""
+        now, commands, at_once = timestamp_ms(), list[Command](), False
+        for generation_id, attempt, defer_seconds in offers:
+            job_id = job_of(generation_id, attempt)
+            payload = serialize_job(
+                START_JOB, (generation_id, attempt), {}, None, now, serializer=serialize
+            )
+            score = now + round(defer_seconds * 1000)
+            commands += (
+                ("SET", job_key_prefix + job_id, payload, "NX", "PX", JOB_EXPIRES_MS),
+                ("ZADD", keys.QUEUE, "NX", score, job_id),
+            )
+            at_once |= not defer_seconds
+        if at_once:
             commands.append(("PUBLISH", keys.QUEUE, b""))
         try:
             # What arq's own enqueue does, in one go instead of three: nothing is to be watched,
             # since the same job again changes nothing.
             await self._redis.run(("MULTI",), *commands, ("EXEC",))
         except REDIS_FAILURES as error:
-            self.failures += 1
+            self.failures += len(offers)
             self._outage.lasts(f"{type(error).__name__}: {error}")
             return False
         self._outage.over()

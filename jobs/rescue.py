@@ -58,6 +58,8 @@ EXPIRING_SECONDS = 1.0
 """How long a round goes on with what is overdue: its other duties wait meanwhile."""
 LOST_A_ROUND = 2_000
 """All that a large worker may run: none of its generations waits for others to be claimed."""
+OFFERS_AT_ONCE = 100
+"""In one call to Redis: the last of many is offered before the first ones are begun anew."""
 FORGET_EVERY_SECONDS = 3600.0
 COMPLAIN_EVERY_SECONDS = 60.0
 
@@ -225,9 +227,10 @@ class Rescuer:
                 endpoint=self.endpoint,
                 after=self._enqueued_to,
             )
+        offers = [(generation_id, 0, spread(len(ids))) for generation_id in ids]
+        if ids and not await self.queue.enqueue_all(offers):
+            return
         for generation_id in ids:
-            if not await self.queue.enqueue(generation_id, 0, defer_seconds=spread(len(ids))):
-                return
             if generation_id not in self._enqueued_before:
                 self.counts.enqueued += generation_id not in self._enqueued
             self._enqueued.add(generation_id)
@@ -264,15 +267,7 @@ class Rescuer:
         offered: list[Lost] = []
         for row in rows:
             (to_end if self._is_at_its_end(row) else offered).append(row)
-        for row in offered:
-            name, now = (row.id, row.attempt), time.monotonic()
-            if not self._offers.is_due(name, now):
-                continue
-            defer = spread(len(rows), LOST_SPREAD_SECONDS) if len(rows) > 1 else 0
-            if not await self.queue.enqueue(row.id, row.attempt, defer_seconds=defer):
-                break
-            if self._offers.note(name, now):
-                self._note_offer(row)
+        await self._offer(offered, LOST_SPREAD_SECONDS if len(rows) > 1 else 0.0)
         await self._ends.end_all(to_end)
 
     def _is_at_its_end(self, row: Lost) -> bool:
@@ -288,6 +283,18 @@ class Rescuer:
         since = self._offers.since((row.id, row.attempt))
         longest = self.settings.relay_queue_expires_seconds
         return since is not None and time.monotonic() - since > longest
+
+    async def _offer(self, rows: list[Lost], longest_seconds: float) -> None:
+        now = time.monotonic()
+        due = [row for row in rows if self._offers.is_due((row.id, row.attempt), now)]
+        for first in range(0, len(due), OFFERS_AT_ONCE):
+            some = due[first : first + OFFERS_AT_ONCE]
+            offers = [(row.id, row.attempt, spread(len(due), longest_seconds)) for row in some]
+            if not await self.queue.enqueue_all(offers):
+                return
+            for row in some:
+                if self._offers.note((row.id, row.attempt), now):
+                    self._note_offer(row)
 
     def _note_offer(self, row: Lost) -> None:
         self.counts.offered_again += 1

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from jobs.attempt_scope import attempt_scope
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 AFTER_GRACE_SECONDS = 5.0
 """How long what is under way after the grace may take to be handed over, committed, journalled."""
+
+CLAIMS_FIRST_SECONDS = 2.0
+"""How long what begins anew waits for others to be claimed, before it asks its model."""
 
 
 class NoPlace(JobsError):
@@ -147,7 +151,14 @@ class Runner:
 
     async def _attempt(self, claimed: Claimed, stop: Stop) -> None:
         with attempt_scope(self._workshop.traces, claimed):
-            await generate(self._workshop, claimed, stop)
+            await generate(self._workshop, claimed, stop, self._all_claimed)
+
+    async def _all_claimed(self) -> None:
+        """Returns once nothing is being claimed, or after CLAIMS_FIRST_SECONDS."""
+        # To ask a model costs more than a claim, of which readers of what was lost hear at once.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLAIMS_FIRST_SECONDS):
+                await self._settled.wait()
 
     def cancel(self, generation_id: str) -> None:
         """Stops a running generation since its cancellation was requested in the row."""

@@ -32,6 +32,23 @@ async def test_an_enqueue_wakes_the_workers_and_a_deferred_one_does_not(redis_ur
         await eventually(lambda: len(woken) == 1)
 
 
+async def test_many_are_enqueued_in_one_call_each_at_its_time(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    async with open_queue(redis_url) as queue:
+        await queue.enqueue("gen_7", 0, defer_seconds=60)
+        redis_server.command("CONFIG", "RESETSTAT")
+        assert await queue.enqueue_all([(f"gen_{n}", 0, 1 + n / 10) for n in range(100)])
+        assert await queue.depth() == 100
+    due = redis_server.command("ZRANGE", keys.QUEUE, 0, -1)
+    assert due == [f"gen_{n}:0".encode() for n in (*range(7), *range(8, 100), 7)]
+    stats = redis_server.command("INFO", "commandstats")
+    assert isinstance(stats, dict)
+    assert stats["cmdstat_exec"]["calls"] == 1
+    assert "cmdstat_publish" not in stats
+    assert redis_server.command("GET", "arq:job:gen_42:0") is not None
+
+
 async def test_no_job_is_pickled(redis_server: RedisServer, redis_url: str) -> None:
     async with open_queue(redis_url) as queue:
         await queue.enqueue("gen_1", 0)

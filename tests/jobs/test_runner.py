@@ -59,7 +59,7 @@ async def test_an_attempt_that_broke_off_is_lost_while_its_worker_lives_and_not_
 ) -> None:
     attempts: list[int] = []
 
-    async def broken(workshop: Any, claimed: Claimed, stop: Any) -> None:
+    async def broken(workshop: Any, claimed: Claimed, *_: Any) -> None:
         attempts.append(claimed.attempt)
         raise RuntimeError("a defect")
 
@@ -77,18 +77,51 @@ async def test_what_broke_off_can_be_cancelled_while_its_worker_lives(
 ) -> None:
     broke = 0
 
-    async def broken_once(workshop: Any, claimed: Claimed, stop: Any) -> None:
+    async def broken_once(workshop: Any, claimed: Claimed, *others: Any) -> None:
         nonlocal broke
         if claimed.attempt == 1:
             await request_cancel(work.db, None, claimed.id)
             broke += 1
             raise RuntimeError("a defect")
-        await generate(workshop, claimed, stop)
+        await generate(workshop, claimed, *others)
 
     monkeypatch.setattr("jobs.runner.generate", broken_once)
     await work.hire(relay_lease_seconds=1.0)
     ended = await work.ended(await work.ask("Hello"), within=15)
     assert (ended.state, broke) == (State.CANCELLED, 1)
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+async def test_of_all_that_was_lost_readers_hear_before_a_model_is_asked(
+    work: Work, monkeypatch: pytest.MonkeyPatch, stuck: bool
+) -> None:
+    monkeypatch.setattr("jobs.runner.CLAIMS_FIRST_SECONDS", 0.3 if stuck else 30)
+    lost = [await work.ask(f"Hello {number}", model="demo-fast-echo") for number in range(5)]
+    await work.sql("UPDATE generations SET state = 'running', attempt = 1, worker_id = 'wrk_lost'")
+    await work.redis.delete(keys.QUEUE)
+    *early, late = lost
+    go_on = asyncio.Event()
+
+    async def claim_late(db: Any, generation_id: str, *others: Any, **named: Any) -> Any:
+        if generation_id == late.id:
+            await go_on.wait()
+        return await claim(db, generation_id, *others, **named)
+
+    async def has_begun(one: Generation) -> bool:
+        return [event.name for event in await work.log(one)][:1] == ["reset"]
+
+    monkeypatch.setattr("jobs.runner.claim", claim_late)
+    await work.hire()
+    await work.queue.enqueue_all([(one.id, 1, 0) for one in lost])
+    for one in early:
+        await eventually(lambda one=one: has_begun(one))
+    if stuck:
+        # Not for ever: a claim may take as long as its database.
+        await asyncio.gather(*(work.ended(one) for one in early))
+    assert len(await work.requests()) == (len(early) if stuck else 0)
+    go_on.set()
+    for one in lost:
+        assert (await work.ended(one)).state is State.COMPLETED
 
 
 async def test_a_worker_whose_lease_has_run_out_claims_nothing_until_it_is_renewed(
