@@ -4,6 +4,7 @@ What may go is decided by `store/retention.py`. Stopped anywhere, it goes on wit
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 
 from jobs import keys
 from jobs.database import Database
+from jobs.deleted import DeletedGeneration, by_owner
 from jobs.redis_link import REDIS_FAILURES
 from jobs.store.retention import (
     Place,
@@ -23,6 +25,8 @@ from jobs.store.retention import (
     moment_before,
     without_recent,
 )
+
+logger = logging.getLogger(__name__)
 
 BATCH = 200
 """Rows of a transaction: some milliseconds, for which SQLite's other writers wait."""
@@ -53,7 +57,7 @@ async def remove_old(
     """
     before = await moment_before(db, older_than_seconds)
     emptied = await _personas(db, before, dry_run)
-    removed = await _generations(db, before, dry_run, advance)
+    removed = await _generations(db, redis, before, dry_run, advance)
     try:
         logs = await _logs(db, redis, before, dry_run)
     except REDIS_FAILURES:
@@ -73,18 +77,32 @@ async def _personas(db: Database, before: int, dry_run: bool) -> int:
 
 
 async def _generations(
-    db: Database, before: int, dry_run: bool, advance: Callable[[int], None]
+    db: Database, redis: Redis, before: int, dry_run: bool, advance: Callable[[int], None]
 ) -> int:
-    removed, place = 0, Place()
+    removed, place, telling = 0, Place(), True
     while found := await find_old(db, before, place, BATCH):
         place = found[-1]
         done = len(found)
         if not dry_run:
             async with _leisurely():
-                done = await delete_generations(db, before, [one.id for one in found])
+                gone = await delete_generations(db, before, [one.id for one in found])
+            done = len(gone)
+            # Where Redis is away each call lasts its timeout.
+            telling = telling and await _tell(redis, gone)
         removed += done
         advance(done)
     return removed
+
+
+async def _tell(redis: Redis, gone: list[tuple[str, DeletedGeneration]]) -> bool:
+    """Tells the owners' feeds; False where Redis could not be asked."""
+    try:
+        for owner, deletion in by_owner(gone).items():
+            await redis.publish(keys.feed(owner), deletion.message())
+    except REDIS_FAILURES as error:
+        logger.warning("open pages are not told what was deleted: %s", error)
+        return False
+    return True
 
 
 async def _logs(db: Database, redis: Redis, before: int, dry_run: bool) -> int:

@@ -4,6 +4,7 @@ A hint that can't be given is counted; whoever missed it finds the row within se
 """
 
 from jobs import keys
+from jobs.deleted import Deletion
 from jobs.generation import Generation, encode
 from jobs.outage import Outage
 from jobs.redis_link import REDIS_FAILURES
@@ -35,6 +36,10 @@ class Signals:
     async def changed(self, owner: str, generation: Generation) -> None:
         """Tells the owner's feed of a committed change."""
         await self._publish(keys.feed(owner), encode(generation.without_text()))
+
+    async def deleted(self, owner: str, deletion: Deletion) -> None:
+        """Tells the owner's feed of a committed deletion."""
+        await self._publish(keys.feed(owner), deletion.message())
 
     async def _publish(self, channel: str, payload: bytes) -> None:
         try:

@@ -1,4 +1,4 @@
-"""An owner's feed: what is active now, then each change as it was committed (protocol §4).
+"""An owner's feed: what is active now, then each change and deletion once committed (protocol §4).
 
 No ids and no cursor: a reader that comes back, or may have missed something, gets a new snapshot.
 """
@@ -21,8 +21,9 @@ REMEMBERED_ENDS = 256
 
 
 class _Change(msgspec.Struct):
-    id: str
-    state: State
+    id: str = ""
+    state: State = State.QUEUED
+    deleted: msgspec.Raw = msgspec.Raw()
 
 
 _read_change = msgspec.json.Decoder(_Change).decode
@@ -112,20 +113,23 @@ class Feed:
 
     def _drain(self) -> bytes:
         inbox, self._inbox, self._inbox_bytes = self._inbox, [], 0
-        return b"".join(_event(b"generation", one) for one in inbox if not self._overtaken(one))
+        return b"".join(map(self._told, inbox))
 
-    def _overtaken(self, payload: bytes) -> bool:
-        """Whether this change was published after the end of its generation, and came before it."""
+    def _told(self, payload: bytes) -> bytes:
         change = _read_change(payload)
+        if change.deleted:
+            return _event(b"deleted", change.deleted)
+        # A change that was published after the end of its generation came before it.
+        if change.id in self._ended and not change.state.terminal:
+            return b""
         if change.state.terminal:
             self._ended.append(change.id)
-            return False
-        return change.id in self._ended
+        return _event(b"generation", payload)
 
 
 def _snapshot(active: tuple[Generation, ...]) -> bytes:
     return encode({"generations": [generation.without_text() for generation in active]})
 
 
-def _event(name: bytes, data: bytes) -> bytes:
+def _event(name: bytes, data: bytes | msgspec.Raw) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name, data)

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
+from jobs.deleted import DeletedGeneration
 from jobs.tables import (
     conversations,
     generations,
@@ -82,7 +83,7 @@ _OLD = (
     .limit(bindparam("limit"))
 )
 _STILL = (
-    select(generations.c.id)
+    select(generations.c.owner, generations.c.id, generations.c.conversation_id)
     .where(generations.c.id.in_(bindparam("ids", expanding=True)), _DELETABLE)
     .with_for_update()
 )
@@ -148,20 +149,21 @@ async def find_old(db: Database, before: int, place: Place, limit: int) -> list[
     return [Place(*row) for row in await db.fetch(_OLD, parameters)]
 
 
-async def delete_generations(db: Database, before: int, ids: Iterable[str]) -> int:
-    """Deletes those of these generations that may still go, with their turns; how many.
+async def delete_generations(
+    db: Database, before: int, ids: Iterable[str]
+) -> list[tuple[str, DeletedGeneration]]:
+    """Deletes those of these generations that may still go, with their turns; which, and whose.
 
     Raises Unavailable and CommitUnknown.
     """
 
-    async def work(connection: AsyncConnection) -> int:
+    async def work(connection: AsyncConnection) -> list[tuple[str, DeletedGeneration]]:
         # Looked at again: something may have begun in their conversations since they were found.
-        rows = await connection.execute(_STILL, {"before": before, "ids": list(ids)})
-        still = [row.id for row in rows]
-        if still:
+        rows = (await connection.execute(_STILL, {"before": before, "ids": list(ids)})).all()
+        if still := [row.id for row in rows]:
             await connection.execute(_DELETE_TURNS, {"ids": still})
             await connection.execute(_DELETE_GENERATIONS, {"ids": still})
-        return len(still)
+        return [(row.owner, DeletedGeneration(row.id, row.conversation_id)) for row in rows]
 
     return await db.write(work)
 

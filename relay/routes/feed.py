@@ -1,4 +1,4 @@
-"""The feed: every change of the owner's generations, as it is committed (protocol §4)."""
+"""The feed: every change and deletion of the owner's, as it is committed (protocol §4)."""
 
 from starlette.responses import Response
 
@@ -25,7 +25,11 @@ OPERATIONS = (
         "read",
         {
             200: (
-                Answer("`snapshot`, then `generation` and `heartbeat`", FEED_STREAM, EVENT_STREAM),
+                Answer(
+                    "`snapshot`, then `generation`, `deleted` and `heartbeat`",
+                    FEED_STREAM,
+                    EVENT_STREAM,
+                ),
             )
         },
         refusals=(429,),

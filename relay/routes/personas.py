@@ -4,6 +4,7 @@ import logging
 
 from starlette.responses import Response
 
+from jobs.deleted import Deletion
 from jobs.errors import JobsError
 from jobs.generation import Kind
 from jobs.store.commits import CancelOutcome
@@ -72,7 +73,9 @@ async def list_versions_page(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """Hides a persona, and cancels what runs or waits in its conversation."""
     services, owner = call.services, call.access.owner
-    deleted = await delete_persona(services.db, owner, path_id(call.request))
+    persona_id = path_id(call.request)
+    deleted = await delete_persona(services.db, owner, persona_id)
+    await services.signals.deleted(owner, Deletion(personas=(persona_id,)))
     try:
         for generation_id in (*deleted.ended, *deleted.stopping):
             generation = await read_generation(services.db, owner, generation_id)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from jobs.deleted import Deletion
 from jobs.events import (
     Ended,
     FileDelta,
@@ -58,7 +59,13 @@ GENERATION_STREAM = Stream(
 """The events of one generation."""
 
 FEED_STREAM = Stream(
-    "FeedEvent", {"snapshot": Snapshot, "generation": Generation, "heartbeat": Nothing}
+    "FeedEvent",
+    {
+        "snapshot": Snapshot,
+        "generation": Generation,
+        "deleted": Deletion,
+        "heartbeat": Nothing,
+    },
 )
 """The changes of all generations of an owner."""
 

@@ -89,8 +89,9 @@ const line = timelineView();
 const feed = watchFeed((type, data) => {
   if (type === "generation") list.hear(data);
   else if (type === "snapshot") void list.load();
+  else if (type === "deleted") list.leaveOut(data);
   else return;
-  place?.hear(type === "generation" ? data : null);
+  if (type !== "deleted" || isTouched(data)) place?.hear(type === "generation" ? data : null);
 });
 const offline = byId("offline");
 /** What is being asked for: pressed once more meanwhile it is not asked twice. @type {Set<string>} */
@@ -198,6 +199,16 @@ function showTitle() {
   if (document.title !== title) document.title = title;
 }
 
+/** Whether a deletion may have taken something of the open place. */
+function isTouched(/** @type {any} */ { personas, generations }) {
+  const { conversation, loaded } = place?.known ?? {};
+  return (
+    !loaded ||
+    personas.includes(conversation.persona_id) ||
+    generations.some((/** @type {any} */ one) => one.conversation_id === conversation.id)
+  );
+}
+
 /** Draws at most once a frame, however fast the tokens come. */
 function drawSoon() {
   // A hidden tab has no frames, and its title is all that is seen of it.
@@ -213,6 +224,9 @@ function drawSoon() {
 function draw() {
   if (!place) return;
   const { known } = place;
+  const isMissing = known.error?.status === 404;
+  // What was deleted meanwhile is not shown any more.
+  if (isMissing && known.loaded) return open();
   const live = known.live;
   const active = isActive();
   title.update(known);
@@ -229,10 +243,10 @@ function draw() {
       : "Write a message";
   box.update({ active, stopping: live?.stopping ?? false, prompt });
   trouble.hidden = !known.error;
-  const gone = known.error?.status === 404 && !known.loaded;
-  const why = gone ? "It is not there: deleted, or never made." : known.error?.message;
+  const why = isMissing ? "It is not there: deleted, or never made." : known.error?.message;
   if (known.error) setText(trouble, why);
-  box.node.hidden = gone;
+  if (isMissing && box.node.contains(document.activeElement)) main.focus();
+  box.node.hidden = isMissing;
   showTitle();
 }
 

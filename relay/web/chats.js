@@ -8,7 +8,7 @@
 
 import * as api from "./api.js";
 
-/** How many chats are looked for at first, and how many more each time that more are wanted. */
+/** How many more chats are looked for each time that more are wanted. */
 const AT_ONCE = 50;
 /** A long chat may fill page after page. */
 const PAGES_AT_ONCE = 5;
@@ -36,10 +36,10 @@ export function titleOf(/** @type {string} */ text) {
  * @property {string} madeAt
  */
 
-export function chatList() {
+/** @param {number} [wanted] how many chats are looked for at first */
+export function chatList(wanted = AT_ONCE) {
   /** @type {Map<string, Chat>} */
   const chats = new Map();
-  let wanted = AT_ONCE;
   let newestRead = "";
   /** @type {string | null} */
   let deepest = null;
@@ -114,6 +114,9 @@ export function chatList() {
     get hasMore() {
       return deepest !== null;
     },
+    has: (/** @type {string} */ id) => chats.has(id),
+    /** The same, to be read from the start: what was deleted is left out. */
+    anew: () => chatList(Math.max(chats.size, AT_ONCE)),
     all: () => [...chats.values()].sort((one, other) => (one.lastId < other.lastId ? 1 : -1)),
   };
 }

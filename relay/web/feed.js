@@ -1,5 +1,5 @@
 /**
- * Tells a visible tab what begins, changes and ends for its owner (`/v1/feed`, protocol §4).
+ * Tells a visible tab what begins, changes, ends and is deleted for its owner (`/v1/feed`, protocol §4).
  *
  * The feed has no cursor: after a gap comes a `snapshot`, and who hears one reads anew what it shows.
  */

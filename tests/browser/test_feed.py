@@ -1,13 +1,18 @@
 """What begins elsewhere is shown in every open page, over one connection for a browser's tabs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
+from tests.browser.accessible import assert_accessible
+from tests.browser.stage import frame
 from tests.browser.visit import Visit
 from tests.services.waiting import until
+
+MODEL = "demo-echo-fast"
 
 
 @pytest.fixture
@@ -89,3 +94,88 @@ async def test_tabs_share_one_feed_and_leave_none_behind(visit: Visit) -> None:
         await other.page.close()
         assert other.troubles == []
     until(lambda: feeds(visit.url) == before, within=10)
+
+
+async def test_a_persona_that_is_deleted_elsewhere_is_gone_from_every_page(
+    visit: Visit, elsewhere: Visit
+) -> None:
+    await visit.open()
+    await visit.create("Ephemera", "A terse admiral.")
+    await visit.quiet()
+    ident = (await visit.persona())["id"]
+    await elsewhere.page.goto(visit.page.url)
+    await elsewhere.quiet()
+    await elsewhere.test_id("composer").fill("A word more")
+    await elsewhere.test_id("composer").focus()
+    await visit.test_id("delete").click()
+    await visit.test_id("confirm-delete").click()
+    await expect(elsewhere.test_id("trouble")).to_contain_text("It is not there")
+    await expect(elsewhere.test_id("composer")).to_be_hidden()
+    await expect(elsewhere.test_id("turn-assistant")).to_have_count(0)
+    await expect(elsewhere.page.locator("#main")).to_be_focused()
+    await expect(visit.test_id("new-persona-form")).to_be_visible()
+    await expect(visit.test_id("trouble")).to_be_hidden()
+    for page in (visit, elsewhere):
+        row = page.test_id("personas").locator(f'a[href="#/personas/{ident}"]')
+        await expect(row).to_have_count(0)
+    await elsewhere.keep_screenshot("deleted-elsewhere")
+    await assert_accessible(elsewhere)
+
+
+async def test_a_question_about_what_is_gone_is_withdrawn(visit: Visit, elsewhere: Visit) -> None:
+    await visit.open()
+    await visit.create("Ephemera", "A terse admiral.")
+    await visit.quiet()
+    await elsewhere.page.goto(visit.page.url)
+    await elsewhere.quiet()
+    for page in (elsewhere, visit):
+        await page.test_id("delete").click()
+    await visit.test_id("confirm-delete").click()
+    await expect(elsewhere.test_id("delete-dialog")).to_be_hidden()
+    await expect(elsewhere.test_id("trouble")).to_contain_text("It is not there")
+
+
+async def test_chats_that_retention_deleted_leave_the_list_and_the_open_page(visit: Visit) -> None:
+    kept, gone = [
+        await visit.post("/v1/generations", {"kind": "chat", "input": said, "model": MODEL})
+        for said in ("To stay", "To go")
+    ]
+    deleted = asyncio.Event()
+    feed_was_read = 0
+
+    async def feed(route: Route) -> None:
+        nonlocal feed_was_read
+        feed_was_read += 1
+        if feed_was_read > 1:
+            await route.continue_()
+            return
+        await deleted.wait()
+        one = {"id": gone["id"], "conversation_id": gone["conversation_id"]}
+        body = frame("deleted", None, {"personas": [], "generations": [one]})
+        await route.fulfill(body=body, content_type="text/event-stream")
+
+    async def without(route: Route) -> None:
+        told = await (await route.fetch()).json()
+        if deleted.is_set():
+            for name, of in (("data", "id"), ("turns", "generation_id")):
+                if name in told:
+                    told[name] = [one for one in told[name] if one[of] != gone["id"]]
+        await route.fulfill(json=told)
+
+    await visit.page.route("**/v1/feed", feed)
+    await visit.page.route(f"**/v1/conversations/{gone['conversation_id']}", without)
+    await visit.page.route("**/v1/generations?*", without)
+    await visit.open(f"#/chat/{gone['conversation_id']}")
+    rows = [
+        visit.test_id("chats").locator(f'a[href="#/chat/{one["conversation_id"]}"]')
+        for one in (kept, gone)
+    ]
+    await visit.quiet()
+    for row in rows:
+        await expect(row).to_have_count(1)
+    deleted.set()
+    await expect(rows[1]).to_have_count(0)
+    await expect(rows[0]).to_have_count(1)
+    await expect(visit.test_id("turn-user")).to_have_count(0)
+    await expect(visit.test_id("composer")).to_be_visible()
+    await visit.keep_screenshot("deleted-by-retention")

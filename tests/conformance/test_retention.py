@@ -8,6 +8,7 @@ from sqlalchemy import func, select, update
 
 from jobs import keys, retention
 from jobs.database import Database
+from jobs.deleted import DeletedGeneration, Deletion
 from jobs.errors import NotFound
 from jobs.generation import Kind, State
 from jobs.redis_link import open_redis
@@ -15,6 +16,7 @@ from jobs.retention import Removed, remove_old
 from jobs.store.context import read_context
 from jobs.store.conversations import read_conversation
 from jobs.store.exports import export_files
+from jobs.store.intake import Accepted
 from jobs.store.personas import delete_persona, list_versions, read_persona
 from jobs.store.reads import read_generation
 from jobs.tables import conversations, generations, persona_files, persona_versions, personas, turns
@@ -152,6 +154,32 @@ async def test_a_deleted_personas_content_is_gone_for_good(acts: Acts) -> None:
     assert await count(acts.db, persona_files) == await count(acts.db, persona_versions) == 1
     with pytest.raises(NotFound):
         await anext(export_files(acts.db, "bob", persona))
+
+
+async def test_each_owners_feed_is_told_what_went(acts: Acts, redis_url: str) -> None:
+    anns = [await acts.accept() for _ in range(2)]
+    bobs = await acts.accept(owner="bob")
+    for accepted in (*anns, bobs):
+        await acts.run(accepted)
+    await acts.elapse(2 * MONTH)
+    told: dict[str, list[bytes]] = {"ann": [], "bob": []}
+    async with Redis.from_url(redis_url) as redis, redis.pubsub() as pubsub:
+        await pubsub.subscribe(*map(keys.feed, told))
+        await remove(acts, dry_run=True, url=redis_url)
+        assert (await remove(acts, url=redis_url)).generations == 3
+        await redis.publish(keys.feed("bob"), b"the end")
+        async for message in pubsub.listen():
+            if message["data"] == b"the end":
+                break
+            if message["type"] == "message":
+                told[message["channel"].decode().rpartition(":")[2]].append(message["data"])
+
+    def gone(*accepted: Accepted) -> list[bytes]:
+        some = (one.generation for one in accepted)
+        each = tuple(DeletedGeneration(one.id, one.conversation_id) for one in some)
+        return [Deletion(generations=each).message()]
+
+    assert told == {"ann": gone(*anns), "bob": gone(bobs)}
 
 
 async def test_it_goes_in_batches_past_what_must_stay(

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from freezegun import freeze_time
 
+from jobs.deleted import DeletedGeneration, Deletion
 from jobs.generation import Generation, State
 from jobs.store.reads import list_active
 from relay import feed as feed_module
@@ -138,6 +139,29 @@ async def test_a_start_that_its_end_overtook_is_not_shown(
         await side.sources.signals.changed(OWNER, change)
     await watching.hears(3)
     assert watching.shown() == {other.id: "running"}
+
+
+async def test_what_is_deleted_is_told_in_its_place_among_the_changes(
+    author: Author, side: ReadingSide, watching: Watching
+) -> None:
+    ended = await author.end(await author.running())
+    gone = DeletedGeneration(ended.id, ended.conversation_id)
+    signals = side.sources.signals
+    await signals.changed(OWNER, ended)
+    await signals.deleted("bob", Deletion(personas=("per_of_bob",)))
+    await signals.deleted(OWNER, Deletion(personas=("per_1",)))
+    await signals.deleted(OWNER, Deletion(generations=(gone,)))
+    await watching.hears(4)
+    assert [(one.event, one.data) for one in watching.events[2:]] == [
+        ("deleted", {"personas": ["per_1"], "generations": []}),
+        (
+            "deleted",
+            {
+                "personas": [],
+                "generations": [{"id": ended.id, "conversation_id": ended.conversation_id}],
+            },
+        ),
+    ]
 
 
 async def test_a_lost_link_brings_a_new_snapshot(

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from hashlib import sha256
 
 import httpx
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.export import zip_stream
+from relay.feed import Feed
 from tests.relay.edge import EdgeRelay
+from tests.relay.heard import Heard, heard
 
 FILES = {"a/persona.md": "# Ada\n", "script.html": "<script>alert(1)</script>", "ü.txt": "ü🙂"}
 
@@ -162,3 +165,20 @@ async def test_a_deleted_persona_is_gone_and_its_work_cancelled(relay: EdgeRelay
     assert (await relay.client.get("/v1/personas")).json()["data"] == []
     ended = (await relay.client.get(f"/v1/generations/{generation['id']}")).json()
     assert ended["state"] == "cancelled"
+
+
+async def test_a_deletion_is_told_to_the_owners_feed_once(relay: EdgeRelay) -> None:
+    first, second = [await made_persona(relay) for _ in range(2)]
+    feed = Feed(relay.services.sources, "local")
+    async with aclosing(feed.events()) as events:
+        await anext(events)
+        for persona_id, status in ((first, 204), (first, 404), (second, 204)):
+            answer = await relay.client.delete(f"/v1/personas/{persona_id}")
+            assert answer.status_code == status
+        told: list[Heard] = []
+        while len(told) < 2:
+            told += heard([await anext(events)])
+    feed.close()
+    assert [(one.event, one.data) for one in told] == [
+        ("deleted", {"personas": [persona_id], "generations": []}) for persona_id in (first, second)
+    ]

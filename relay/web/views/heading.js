@@ -60,9 +60,11 @@ export function heading({ onDeleted, onError }) {
   dialog.addEventListener("close", async () => {
     if (dialog.returnValue !== "delete") return;
     dialog.returnValue = "";
+    // The feed may tell of it before the answer does.
+    const { id } = persona;
     try {
-      await api.removePersona(persona.id);
-      onDeleted(persona.id);
+      await api.removePersona(id);
+      onDeleted(id);
     } catch (error) {
       onError(error);
     }
@@ -99,6 +101,7 @@ export function heading({ onDeleted, onError }) {
       setText(version, persona?.version > 0 ? `version ${persona.version}` : "draft");
       take.hidden = !persona || persona.version === 0;
       remove.hidden = !persona;
+      if (!persona && dialog.open) dialog.close();
       setText(
         question,
         `${persona?.name ?? ""}: its files go, and what is being written for it stops.`,

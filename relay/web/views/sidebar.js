@@ -40,6 +40,7 @@ export function sidebar(root, { onError, onToken }) {
   let current = "";
   let loads = 0;
   let soon = 0;
+  let soonAnew = 0;
 
   const people = element("ul", { class: "places", data: { testid: "personas" } });
   const showMore = (/** @type {string} */ what, /** @type {() => Promise<void>} */ read) =>
@@ -220,10 +221,11 @@ export function sidebar(root, { onError, onToken }) {
       // A slower, older answer must not bring back what is gone.
       if (mine !== loads) return;
       loaded = true;
-      const fresh = new Set(page.data.map((/** @type {any} */ one) => one.id));
+      const last = page.data.at(-1)?.id;
       // Further pages stay, with what newer personas have pushed off the first.
-      if (further.length > 0) further = [...newest, ...further].filter(({ id }) => !fresh.has(id));
-      else nextCursor = page.next_cursor;
+      if (further.length > 0 && page.next_cursor)
+        further = [...newest, ...further].filter(({ id }) => id < last);
+      else [further, nextCursor] = [[], page.next_cursor];
       newest = page.data;
       draw();
       await reading.name(abort.signal);
@@ -233,11 +235,35 @@ export function sidebar(root, { onError, onToken }) {
     }
   }
 
+  /** Reads all chats once more, and shows the old ones until then. */
+  async function loadAnew() {
+    soonAnew = 0;
+    const [before, anew] = [chats, chats.anew()];
+    try {
+      await anew.load(abort.signal);
+    } catch (error) {
+      onError(error);
+      return;
+    }
+    if (chats !== before) return;
+    chats = anew;
+    // What was told meanwhile went to the old ones.
+    await load();
+  }
+
   async function loadMore() {
     const page = await api.personas(nextCursor, abort.signal);
     const there = new Set([...newest, ...further].map((one) => one.id));
     further = [...further, ...page.data.filter((/** @type {any} */ one) => !there.has(one.id))];
     nextCursor = page.next_cursor;
+  }
+
+  /** Leaves out a persona that is deleted. */
+  function forget(/** @type {string} */ id) {
+    loads += 1;
+    newest = newest.filter((one) => one.id !== id);
+    further = further.filter((one) => one.id !== id);
+    draw();
   }
 
   return {
@@ -260,12 +286,12 @@ export function sidebar(root, { onError, onToken }) {
           void load();
         }, TOGETHER_MS);
     },
-    /** Leaves out a persona that is deleted. */
-    forget(/** @type {string} */ id) {
-      loads += 1;
-      newest = newest.filter((one) => one.id !== id);
-      further = further.filter((one) => one.id !== id);
-      draw();
+    forget,
+    /** Leaves out what the feed tells is deleted. */
+    leaveOut(/** @type {any} */ { personas, generations }) {
+      personas.forEach(forget);
+      if (generations.some((/** @type {any} */ one) => chats.has(one.conversation_id)))
+        soonAnew ||= setTimeout(() => void loadAnew(), TOGETHER_MS);
     },
     /** Opens the settings where a token is missing. */
     askForToken() {
