@@ -29,10 +29,10 @@ from jobs.store.breaker_notes import forget_breakers
 from jobs.store.breakers import open_models
 from jobs.store.claims import check_beats_can_be_stored, forget_workers
 from jobs.store.commits import Committed
+from jobs.store.expiring import expire_overdue
 from jobs.store.leftovers import (
     Leftovers,
     Lost,
-    expire_overdue,
     find_lost,
     find_unenqueued,
     look_for_leftovers,
@@ -208,7 +208,7 @@ class Rescuer:
                     "code": "" if ended.error is None else ended.error.code,
                 },
             )
-            await self._announce(committed)
+        await asyncio.gather(*(self._announce(one) for one in expired))
 
     async def _promote(self) -> None:
         if not self._left.stuck:

@@ -25,7 +25,6 @@ __all__ = [
     "Outcome",
     "PersonaChange",
     "commit",
-    "end_unclaimed",
     "request_cancel",
     "without_text",
 ]
@@ -110,18 +109,15 @@ _COMMIT = (
     )
     .returning(*ROW)
 )
-_END_UNCLAIMED = (
+_CANCEL_QUEUED = (
     update(generations)
     .where(generations.c.id == bindparam("generation"), generations.c.state == "queued")
     .values(
-        state=bindparam("end"),
+        state="cancelled",
         active=False,
         finished_at=now_ms(),
         last_seq=NEVER_RAN_SEQ,
         last_offset=0,
-        error_code=bindparam("code"),
-        error_message=bindparam("message"),
-        error_retryable=bindparam("retryable"),
     )
     .returning(*ROW)
 )
@@ -209,20 +205,6 @@ async def commit(
         await asyncio.sleep(pause)
 
 
-async def end_unclaimed(
-    db: Database, generation_id: str, state: State, error: Failure | None
-) -> Committed | None:
-    """Ends a generation that is still queued, with the terminal event 0.2.0; promotes the next.
-
-    None when it is not queued any more. Raises Unavailable and CommitUnknown.
-    """
-
-    async def end(connection: AsyncConnection) -> Committed | None:
-        return await _end_queued(connection, generation_id, state, error)
-
-    return await db.write_at_once(end)
-
-
 async def request_cancel(db: Database, owner: str | None, generation_id: str) -> CancelOutcome:
     """Ends a queued generation as cancelled, asks a running one to stop, leaves an ended one.
 
@@ -234,7 +216,7 @@ async def request_cancel(db: Database, owner: str | None, generation_id: str) ->
         mine = {"generation": generation_id, "owner": owner}
         if (await connection.execute(_OWNED, mine)).first() is None:
             raise NotFound(generation_id)
-        ended = await _end_queued(connection, generation_id, State.CANCELLED, None)
+        ended = await _cancel_queued(connection, generation_id)
         if ended is not None:
             return CancelOutcome(ended.generation, True, ended.promoted)
         # Without the owner, which is a column too and would be set by it.
@@ -245,12 +227,9 @@ async def request_cancel(db: Database, owner: str | None, generation_id: str) ->
     return await db.write_at_once(ask)
 
 
-async def _end_queued(
-    connection: AsyncConnection, generation_id: str, state: State, error: Failure | None
-) -> Committed | None:
+async def _cancel_queued(connection: AsyncConnection, generation_id: str) -> Committed | None:
     await lock_line(connection, generation_id=generation_id)
-    parameters = {"generation": generation_id, "end": state.value, **_failure(error)}
-    row = (await connection.execute(_END_UNCLAIMED, parameters)).first()
+    row = (await connection.execute(_CANCEL_QUEUED, {"generation": generation_id})).first()
     if row is None:
         return None
     promoted = await promote(connection, row.conversation_id)

@@ -1,7 +1,5 @@
 """What nobody is working on: lost, never enqueued, overdue, or waiting for nobody."""
 
-from collections.abc import Collection
-
 import msgspec
 from sqlalchemy import (
     BigInteger,
@@ -17,17 +15,14 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
-from jobs.generation import Failure, Kind, State
+from jobs.generation import Kind
 from jobs.kinds import BUILT_IN
 from jobs.store.breakers import is_shut
-from jobs.store.commits import Committed, end_unclaimed
+from jobs.store.expiring import IS_OVERDUE
 from jobs.store.line import lock_line, promote
 from jobs.store.rows import IS_ACTIVE, IS_UNFINISHED
 from jobs.store.workers import holds_lease
 from jobs.tables import generations
-
-NOT_STARTED = Failure("not_started", "it was not started in time", True)
-MODEL_UNAVAILABLE = Failure("model_unavailable", "the model could not be reached in time", True)
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -112,15 +107,6 @@ _UNTAKEN_KINDS = (
     .group_by(generations.c.kind)
     .order_by(generations.c.kind)
 )
-_is_overdue = and_(
-    IS_UNFINISHED, generations.c.state == "queued", generations.c.expires_at <= now_ms()
-)
-_OVERDUE = (
-    select(generations.c.id, generations.c.kind, generations.c.model)
-    .where(_is_overdue)
-    .order_by(generations.c.created_at)
-    .limit(bindparam("limit"))
-)
 _holders = generations.alias("holders")
 _is_stuck = and_(
     IS_UNFINISHED,
@@ -144,7 +130,7 @@ def _there_is_one(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 _LEFTOVERS = select(
-    _there_is_one(_is_overdue).label("overdue"),
+    _there_is_one(IS_OVERDUE).label("overdue"),
     _there_is_one(_is_stuck).label("stuck"),
     _there_is_one(_is_unenqueued).label("unenqueued"),
     _there_is_one(_is_lost).label("lost"),
@@ -220,32 +206,6 @@ async def find_untaken_kinds(db: Database, older_than_seconds: float) -> dict[st
     """
     parameters = {"age_ms": round(older_than_seconds * 1000)}
     return {row.kind: row.untaken for row in await db.fetch(_UNTAKEN_KINDS, parameters)}
-
-
-async def expire_overdue(
-    db: Database, limit: int, *, unavailable_models: Collection[str] = ()
-) -> list[Committed]:
-    """Ends at most `limit` generations that were not started in time, active and waiting ones.
-
-    They become `expired` with `not_started`, or `failed` with `model_unavailable` where the model
-    is one of those given. The next in line of each becomes active. Raises Unavailable.
-    """
-    ended = []
-    for row in await db.fetch(_OVERDUE, {"limit": limit}):
-        if row.model in unavailable_models:
-            one = await end_unclaimed(db, row.id, State.FAILED, MODEL_UNAVAILABLE)
-        else:
-            one = await end_unclaimed(db, row.id, State.EXPIRED, _not_started(Kind(row.kind)))
-        if one is not None:
-            ended.append(one)
-    return ended
-
-
-def _not_started(kind: Kind) -> Failure:
-    if kind in BUILT_IN:
-        return NOT_STARTED
-    reason = f"{NOT_STARTED.message}: is there a worker that knows the kind {kind.value!r}?"
-    return Failure(NOT_STARTED.code, reason, NOT_STARTED.retryable)
 
 
 async def promote_waiting(db: Database, limit: int) -> list[str]:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from jobs.errors import NotFound
 from jobs.generation import Failure, FileChange, Kind, SkillChoice, State, Usage
 from jobs.store.claims import hand_over
-from jobs.store.commits import commit, end_unclaimed, request_cancel
+from jobs.store.commits import commit, request_cancel
 from jobs.store.personas import delete_persona, read_persona
 from jobs.store.reads import read_conversation, read_generation, read_replay_source
 from tests.conformance.acts import Acts, change, outcome
@@ -162,18 +162,13 @@ async def test_a_word_too_long_for_its_column_is_cut_not_refused(acts: Acts) -> 
 
 async def test_what_never_ran_ends_with_the_event_0_2_0(acts: Acts) -> None:
     accepted = await acts.accept()
-    done = await end_unclaimed(acts.db, accepted.generation.id, State.CANCELLED, None)
-    assert done is not None
+    done = await request_cancel(acts.db, "ann", accepted.generation.id)
     assert (done.generation.state, done.generation.attempt) == (State.CANCELLED, 0)
     assert done.generation.started_at is None
     source = await read_replay_source(acts.db, accepted.generation.id)
     assert (source.last_seq, source.last_offset, source.timeline) == (2, 0, None)
-    assert await end_unclaimed(acts.db, accepted.generation.id, State.FAILED, None) is None
-
-
-async def test_a_claimed_one_is_not_ended_as_unclaimed(acts: Acts) -> None:
-    claimed = await acts.claimed((await acts.accept()).generation.id)
-    assert await end_unclaimed(acts.db, claimed.id, State.EXPIRED, None) is None
+    again = await request_cancel(acts.db, "ann", accepted.generation.id)
+    assert (again.ended_now, again.generation) == (False, done.generation)
 
 
 async def test_a_cancellation_is_asked_of_the_owners_generations_only(acts: Acts) -> None:

@@ -11,9 +11,21 @@ from sqlalchemy import Engine, Executable, event, text
 from jobs.database import Database
 from jobs.database_engines import POSTGRES_CONNECTIONS
 from jobs.generation import Kind
-from jobs.store import branches, claims, commits, context, leftovers, line, reads, tries, workers
+from jobs.store import (
+    branches,
+    claims,
+    commits,
+    context,
+    expiring,
+    leftovers,
+    line,
+    reads,
+    tries,
+    workers,
+)
 from jobs.store.budget import Budget
 from jobs.store.context import read_context
+from jobs.store.expiring import expire_overdue
 from jobs.store.reads import read_stream_rows
 from jobs.store.workers import Tally, beat
 from tests.conformance.acts import LEASE, Acts, change, outcome
@@ -120,7 +132,7 @@ PARAMETERS: dict[str, Any] = {
         (line._CANCEL_RUNNING, "uq_generations_active_conversation"),
         (leftovers._LOST, "ix_generations_unfinished"),
         (leftovers._UNENQUEUED, "ix_generations_unfinished"),
-        (leftovers._OVERDUE, "ix_generations_unfinished"),
+        (expiring._OVERDUE, "ix_generations_unfinished"),
         (leftovers._STUCK, "ix_generations_unfinished"),
         (workers._HELD, "ix_generations_unfinished"),
         (context._NEWEST_TURNS, "conversation_id"),
@@ -171,3 +183,15 @@ async def test_many_claims_at_once_share_the_connections_that_were_made(
     claimed = await asyncio.gather(*(far.claim(one) for one in waiting))
     assert None not in claimed
     assert proxy.counts.connections <= POSTGRES_CONNECTIONS
+
+
+async def test_many_that_are_overdue_expire_in_as_many_statements_as_one(acts: Acts) -> None:
+    costs = []
+    for many in (1, 60):
+        for _ in range(many):
+            await acts.accept(expires=1, budget=LIMITS)
+        await acts.elapse(5)
+        with counted() as statements:
+            assert len(await expire_overdue(acts.db, 100)) == many
+        costs.append(len(statements))
+    assert costs[0] == costs[1] <= 4

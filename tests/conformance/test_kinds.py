@@ -12,7 +12,7 @@ from jobs.retention import remove_old
 from jobs.store.claims import claim
 from jobs.store.commits import commit
 from jobs.store.completing import CompletionFailed
-from jobs.store.leftovers import expire_overdue
+from jobs.store.expiring import expire_overdue
 from jobs.store.reads import read_conversation, read_generation
 from tests.conformance.acts import LEASE, Acts, outcome
 from tests.jobs.sample_kinds import KINDS, kept_rows, make_table

@@ -4,17 +4,19 @@ import asyncio
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.generation import State
 from jobs.store.claims import hand_over
+from jobs.store.expiring import expire_overdue
 from jobs.store.leftovers import (
     Leftovers,
-    expire_overdue,
     find_lost,
     find_unenqueued,
     look_for_leftovers,
     promote_waiting,
 )
+from jobs.store.line import lock_line
 from jobs.store.reads import read_replay_source
 from tests.conformance.acts import LEASE, Acts
 
@@ -150,6 +152,22 @@ async def test_two_rescuers_expire_each_row_once(acts: Acts) -> None:
     found = await asyncio.gather(*(expire_overdue(acts.db, 10) for _ in range(3)))
     ids = [one.generation.id for each in found for one in each]
     assert len(ids) == len(set(ids)) == 8
+
+
+async def test_a_line_that_another_transaction_changes_keeps_no_other_from_expiring(
+    direct: Acts,
+) -> None:
+    late = [await direct.accept(expires=1) for _ in range(3)]
+    await direct.elapse(5)
+
+    async def while_it_changes(connection: AsyncConnection) -> list[str]:
+        await lock_line(connection, generation_id=late[1].generation.id)
+        return [one.generation.id for one in await expire_overdue(direct.db, 10)]
+
+    ended = await direct.db.write(while_it_changes, within=5)
+    assert set(ended) == {late[0].generation.id, late[2].generation.id}
+    [last] = await expire_overdue(direct.db, 10)
+    assert last.generation.id == late[1].generation.id
 
 
 async def test_the_overdue_of_an_unavailable_model_have_failed(acts: Acts) -> None:

@@ -72,7 +72,10 @@ async def test_all_that_is_overdue_at_once_expires_in_one_round(work: Work, cloc
         await work.store("Hello")
     await work.sql("UPDATE generations SET expires_at = created_at - 1")
     rescuer = work.rescuer()
-    await rescuer.round()
+    with counted() as statements:
+        await rescuer.round()
+    # What else waits for this round, and for the database, does not wait for each of them.
+    assert len(statements) < 20, statements
     left = await work.sql("SELECT count(*) FROM generations WHERE state <> 'expired'")
     assert (left, rescuer.counts.expired) == ([(0,)], stored)
 

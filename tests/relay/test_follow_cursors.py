@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from jobs.cursor import Cursor
 from jobs.generation import State
-from jobs.store.commits import end_unclaimed
+from jobs.store.commits import request_cancel
+from jobs.store.expiring import expire_overdue
 from jobs.store.reads import read_stream_row
 from relay.follow import MALFORMED, Follower, read_cursor
 from tests.relay.heard import Heard, assert_is_the_rest
@@ -157,7 +159,11 @@ async def test_one_that_never_ran_is_told_from_its_row(
     generation = await author.queued()
     waiting = await side.joined(generation.id)
     await waiting.hears(lambda events: len(events) == 1)
-    assert await end_unclaimed(author.database, generation.id, state, None)
+    if state is State.CANCELLED:
+        await request_cancel(author.database, None, generation.id)
+    else:
+        await author.database.write_one(text("UPDATE generations SET expires_at = created_at"))
+        assert await expire_overdue(author.database, 1)
     await side.sources.signals.look(generation.id)
     whole = await waiting.finish()
     assert [(one.id, one.event) for one in whole] == [("0.1.0", "status"), ("0.2.0", state)]
