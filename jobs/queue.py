@@ -5,6 +5,7 @@ The queue is a hint too: what it loses, the rescuer puts in again, and a claim d
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from arq.utils import timestamp_ms
 from jobs import keys
 from jobs.outage import Outage
 from jobs.redis_link import REDIS_FAILURES, connection_pool
-from jobs.redis_pipeline import Command, RedisPipeline, open_pipeline
+from jobs.redis_pipeline import RedisPipeline, open_pipeline
+from jobs.redis_script import Script
 from jobs.redis_wire import Address
 
 START_JOB = "start"
@@ -63,6 +65,7 @@ class Queue:
 
     def __init__(self, redis: RedisPipeline) -> None:
         self._redis = redis
+        self._enqueue = Script((files("jobs") / "enqueue.lua").read_text(), redis.call)
         self._outage = Outage("the rescuer repeats what can't be enqueued")
         self.failures = 0
         """How many generations Redis did not take; the rescuer offers them again."""
@@ -76,24 +79,15 @@ class Queue:
 
     async def enqueue_all(self, offers: Sequence[tuple[str, int, float]]) -> bool:
         """The same for many at once, each with its attempt and how long it is deferred."""
-        now, commands, at_once = timestamp_ms(), list[Command](), False
+        now, jobs = timestamp_ms(), list[bytes | str | int]()
         for generation_id, attempt, defer_seconds in offers:
-            job_id = job_of(generation_id, attempt)
-            payload = serialize_job(
-                START_JOB, (generation_id, attempt), {}, None, now, serializer=serialize
-            )
-            score = now + round(defer_seconds * 1000)
-            commands += (
-                ("SET", job_key_prefix + job_id, payload, "NX", "PX", JOB_EXPIRES_MS),
-                ("ZADD", keys.QUEUE, "NX", score, job_id),
-            )
-            at_once |= not defer_seconds
-        if at_once:
-            commands.append(("PUBLISH", keys.QUEUE, b""))
+            started = (generation_id, attempt)
+            payload = serialize_job(START_JOB, started, {}, None, now, serializer=serialize)
+            jobs += (job_of(*started), payload, round(defer_seconds * 1000))
         try:
             # What arq's own enqueue does, in one go instead of three: nothing is to be watched,
             # since the same job again changes nothing.
-            await self._redis.run(("MULTI",), *commands, ("EXEC",))
+            await self._enqueue.run([keys.QUEUE], job_key_prefix, JOB_EXPIRES_MS, *jobs)
         except REDIS_FAILURES as error:
             self.failures += len(offers)
             self._outage.lasts(f"{type(error).__name__}: {error}")

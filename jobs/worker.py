@@ -20,7 +20,6 @@ from typing import Any
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from arq.jobs import DeserializationError, deserialize_job_raw
-from arq.utils import timestamp_ms
 from arq.worker import Worker, func
 from redis.asyncio.connection import parse_url
 
@@ -157,7 +156,6 @@ class WakingWorker(Worker):
         self._failed = {job: until for job, until in self._failed.items() if until > now}
         picked, more = await self._pick.run(
             [keys.QUEUE],
-            timestamp_ms(),
             room,
             JOBS_A_READ + len(unknown) + len(pending),
             MARK_SECONDS * 1000,
