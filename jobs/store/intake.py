@@ -5,6 +5,7 @@ instant is settled by unique constraints: the loser starts anew and finds what t
 """
 
 import asyncio
+import time
 
 from sqlalchemy import bindparam, select
 
@@ -19,6 +20,8 @@ __all__ = ["Accepted", "Budget", "NewGeneration", "accept", "knows_key"]
 
 # How often, and with which pauses, an unknown commit is looked into before it is given up.
 _PAUSES_SECONDS = (0.05, 0.2, 0.5, 1.0, 1.5)
+# After which no further try is begun: one takes 10 s, and a proxy before this may wait for 60.
+_LOOKED_INTO_SECONDS = 15.0
 # Lost races for a unique constraint: each one means that another request was stored.
 _RACES = 20
 _UNDER_KEY = select(generations.c.id).where(
@@ -39,11 +42,11 @@ async def accept(
     In this order: InvalidRequest for what can be told without looking, NotFound, InvalidRequest
     for a conversation that doesn't fit, CascadeTooDeep, the idempotent replay or
     IdempotencyKeyReused, OverBudget, GenerationActive. Then Unavailable (nothing was stored), or
-    OutcomeUnknown when the database did not tell in some seconds whether it committed.
+    OutcomeUnknown when the database did not tell within 25 s whether it committed.
     """
     refuse_unfit(new)
     admission = Admission(new, generation_id, budget, round(expires_seconds * 1000))
-    pauses = iter(_PAUSES_SECONDS)
+    pauses, until = iter(_PAUSES_SECONDS), time.monotonic() + _LOOKED_INTO_SECONDS
     for _ in range(_RACES):
         try:
             return await db.write_at_once(admission.run)
@@ -57,7 +60,7 @@ async def accept(
             if not admission.unknown:
                 raise
         pause = next(pauses, None)
-        if pause is None:
+        if pause is None or time.monotonic() >= until:
             raise OutcomeUnknown(generation_id)
         await asyncio.sleep(pause)
     raise Unavailable("the database")

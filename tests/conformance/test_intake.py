@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
+from freezegun import freeze_time
 from sqlalchemy import text
 
+from jobs.database import CommitUnknown, Database
 from jobs.errors import (
     CascadeTooDeep,
     GenerationActive,
@@ -15,11 +17,12 @@ from jobs.errors import (
     InvalidRequest,
     JobsError,
     NotFound,
+    OutcomeUnknown,
     OverBudget,
 )
 from jobs.generation import Kind, State, Usage
 from jobs.ids import new_id
-from jobs.store.intake import Accepted, Budget
+from jobs.store.intake import Accepted, Budget, NewGeneration, accept
 from jobs.store.personas import delete_persona
 from jobs.store.reads import read_conversation, read_generation
 from tests.conformance.acts import Acts, change, outcome
@@ -276,3 +279,28 @@ async def test_an_id_that_is_taken_stores_nothing(acts: Acts) -> None:
         await acts.accept(generation_id=taken)
     assert await stored(acts) == 1
     assert len(await acts.db.fetch(text("SELECT id FROM conversations"))) == 1
+
+
+async def test_an_outcome_is_not_looked_into_for_longer_than_who_asks_will_wait() -> None:
+    tries = 0
+    with freeze_time("2026-11-26 10:00:00", real_asyncio=True, ignore=["_pytest"]) as clock:
+
+        class Hanging:
+            """Commits that are given up after ten seconds each."""
+
+            async def write_at_once(self, _: object) -> Accepted:
+                nonlocal tries
+                tries += 1
+                clock.tick(10)
+                raise CommitUnknown
+
+        new = NewGeneration(owner="ann", kind=Kind.CHAT, input="Hello", model="none")
+        with pytest.raises(OutcomeUnknown):
+            await accept(
+                cast(Database, Hanging()),
+                new,
+                generation_id="gen_1",
+                budget=Budget(),
+                expires_seconds=60,
+            )
+    assert tries == 2
