@@ -14,6 +14,7 @@ from starlette.requests import Request
 from jobs.errors import NotFound
 from jobs.generation import Kind
 from jobs.kinds import Kinds
+from jobs.store.reads import NO_PERSONA
 from relay.errors import InvalidField
 
 DEFAULT_LIMIT = 20
@@ -65,6 +66,14 @@ def known_kind(request: Request, kinds: Kinds) -> Kind | None:
     if given not in kinds.names:
         raise InvalidField("kind", f"must be one of {', '.join(kinds.names)}")
     return Kind(given)
+
+
+def of_persona(request: Request) -> str | None:
+    """A persona's id, NO_PERSONA, or None where any will do; InvalidField for another."""
+    given = request.query_params.get("persona_id")
+    if given is not None and given != NO_PERSONA and not _is_a(Id, given):
+        raise InvalidField("persona_id", f"must be a persona's id, or {NO_PERSONA}")
+    return given
 
 
 def flag(request: Request, name: str) -> bool:

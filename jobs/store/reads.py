@@ -98,6 +98,8 @@ _STREAM_COLUMNS = (
     ).label("held"),
 )
 _STREAM_ROW = select(*_STREAM_COLUMNS).where(generations.c.id == bindparam("generation"))
+NO_PERSONA = "none"
+"""Asks a list for what belongs to no persona."""
 _asked = _json_texts(bindparam("ids", type_=String)).table_valued("value")
 _STREAM_ROWS = select(*_STREAM_COLUMNS).where(generations.c.id.in_(select(_asked.c.value)))
 
@@ -118,24 +120,33 @@ async def list_generations(
     kind: Kind | None = None,
     limit: int = 20,
     cursor: str | None = None,
+    *,
+    persona_id: str | None = None,
 ) -> Page[Generation]:
     """A page of this owner's generations, newest first; `owner` None lists everybody's.
 
+    With a `persona_id` only those of this persona, with NO_PERSONA those of none.
     Raises InvalidRequest for a limit out of 1 to 100 or a cursor that is none, and Unavailable.
     """
     check_limit(limit)
-    parameters = {"owner": owner, "state": state, "kind": kind, "before": before_id(cursor)}
-    given = tuple(name for name in ("owner", "state", "kind") if parameters[name] is not None)
-    rows = await db.fetch(_list_statement(given), {**parameters, "limit": limit + 1})
+    asked = {"owner": owner, "state": state, "kind": kind, "persona_id": persona_id}
+    narrowing = {name: value for name, value in asked.items() if value is not None}
+    if of_none := persona_id == NO_PERSONA:
+        del narrowing["persona_id"]
+    statement = _list_statement(tuple(narrowing), of_none)
+    parameters = {**narrowing, "before": before_id(cursor), "limit": limit + 1}
+    rows = await db.fetch(statement, parameters)
     data = tuple(generation_of(row, row.answer) for row in rows[:limit])
     return Page(data, data[-1].id if len(rows) > limit else None)
 
 
 @lru_cache
-def _list_statement(given: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
+def _list_statement(given: tuple[str, ...], of_no_persona: bool) -> Select[*tuple[Any, ...]]:
     narrowed = SELECT_RESOURCE.where(generations.c.id < bindparam("before"))
     for name in given:
         narrowed = narrowed.where(generations.c[name] == bindparam(name))
+    if of_no_persona:
+        narrowed = narrowed.where(generations.c.persona_id.is_(None))
     return narrowed.order_by(generations.c.id.desc()).limit(bindparam("limit"))
 
 

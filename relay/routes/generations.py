@@ -10,7 +10,7 @@ from jobs.store.reads import StreamRow, list_generations, read_generation, read_
 from relay.auth import Access, authorize_stream, make_ticket
 from relay.bodies import CreateGeneration, read_body, refuse_body
 from relay.follow import Follower, read_cursor
-from relay.queries import choice, known_kind, limit, page_cursor, path_id, stream_cursor
+from relay.queries import choice, known_kind, limit, of_persona, page_cursor, path_id, stream_cursor
 from relay.routes.models import StreamTicket
 from relay.routes.operation import (
     BODY_REFUSALS,
@@ -59,6 +59,7 @@ async def list_page(call: Call) -> Response:
         known_kind(call.request, call.services.kinds),
         limit(call.request),
         page_cursor(call.request),
+        persona_id=of_persona(call.request),
     )
     return json_answer(page)
 
@@ -133,6 +134,7 @@ OPERATIONS = (
         parameters=(
             Parameter("state", "Only those in this state", State),
             Parameter("kind", "Only those of this kind", Kind),
+            Parameter("persona_id", "Only those of this persona; `none`: those of no persona"),
             *PAGING,
         ),
         refusals=(422,),

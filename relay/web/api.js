@@ -150,9 +150,9 @@ const beyond = (/** @type {string | null} */ cursor) => (cursor ? `&cursor=${seg
 export const personas = (/** @type {string | null} */ cursor, /** @type {AbortSignal} */ signal) =>
   json(call("GET", `v1/personas?limit=50${beyond(cursor)}`, { signal }));
 
-/** The generations of chats, the newest first. */
+/** The generations of chats, an application's own kinds among them, the newest first. */
 export const chats = (/** @type {string | null} */ cursor, /** @type {AbortSignal} */ signal) =>
-  json(call("GET", `v1/generations?kind=chat&limit=100${beyond(cursor)}`, { signal }));
+  json(call("GET", `v1/generations?persona_id=none&limit=100${beyond(cursor)}`, { signal }));
 
 export const persona = (/** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
   json(call("GET", `v1/personas/${segment(id)}`, { signal }));

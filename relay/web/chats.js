@@ -1,6 +1,6 @@
 /**
  * An owner's chats, newest first, put together from generations: a chat bears its first words, and the
- * state of its newest generation.
+ * state of its newest generation. What an application's own kind began bears its kind too.
  *
  * The API lists generations, not chats, so pages are read until enough chats are known; a read again
  * goes only as far as to what was read before.
@@ -18,6 +18,12 @@ const BLOCK_MARK = /^\s*(?:(?:#{1,6}|>|[-*+])\s+)+/;
 const FENCE = /^\s*(?:`{3,}|~{3,})/;
 const EMPHASIS = /(\*\*|__|`+|(?<![\w*])\*|(?<!\w)_)([^\s*_`](?:.*?[^\s*_`])?)\1(?!\w)/g;
 
+/** A kind as a person reads it: `weekly_report` is a “Weekly report”. */
+export function kindName(/** @type {string} */ kind) {
+  const words = kind.replaceAll("_", " ").trim();
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
 /** The first line that says something, without the marks of Markdown. */
 export function titleOf(/** @type {string} */ text) {
   const lines = text.split("\n", 20).filter((line) => line.trim() && !FENCE.test(line));
@@ -30,6 +36,7 @@ export function titleOf(/** @type {string} */ text) {
  * @typedef {object} Chat
  * @property {string} id
  * @property {string} title
+ * @property {string} kind      of the oldest generation that is known
  * @property {string} firstId   the generation whose input is the title; "" once that is known to be the first
  * @property {string} lastId
  * @property {string} state
@@ -47,19 +54,20 @@ export function chatList(wanted = AT_ONCE) {
   let reading = Promise.resolve();
 
   /** Takes what is told of a generation, and gives whether a chat looks different for it. */
-  function note(/** @type {any} */ { id, conversation_id, kind, input, state, created_at }) {
-    if (kind !== "chat") return false;
+  function note(/** @type {any} */ { id, conversation_id, persona_id, kind, input, state, created_at }) {
+    if (persona_id) return false;
     const before = chats.get(conversation_id);
     const chat = before ?? {
       id: conversation_id,
       title: titleOf(input),
+      kind,
       firstId: id,
       lastId: id,
       state,
       madeAt: created_at,
     };
     const isFirst = chat.firstId !== "" && id < chat.firstId;
-    if (isFirst) Object.assign(chat, { title: titleOf(input), firstId: id });
+    if (isFirst) Object.assign(chat, { title: titleOf(input), kind, firstId: id });
     // A generation gets its id before the conversation that it begins.
     if (id === chat.firstId && id.slice(4) < conversation_id.slice(4)) chat.firstId = "";
     // A state goes on only: what is told late is past.

@@ -26,6 +26,7 @@ QUIET = (
     "--disable-dev-shm-usage",
 )
 EXPECT_MS = 15_000
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="package")
@@ -49,8 +50,9 @@ def relay_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = Path(sys.executable).with_name("persona-relay")
     argv = [str(program), "dev", "--port", str(port), "--data-dir", str(folder / "data")]
     limits = {"RELAY_MODELS": "*", "RELAY_OWNER_GENERATIONS_PER_MINUTE": "0"}
+    kinds = {"RELAY_KINDS": "tests.browser.own_kind:REPORT", "PYTHONPATH": str(ROOT)}
     output = folder / "dev.log"
-    with Child(argv, output=output, env=env | limits, cwd=folder) as child:
+    with Child(argv, output=output, env=env | limits | kinds, cwd=folder) as child:
 
         def ready() -> bool:
             if child.exit_code is not None:

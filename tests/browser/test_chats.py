@@ -28,7 +28,7 @@ async def read_in_small_pages(visit: Visit) -> None:
     async def smaller(route: Route) -> None:
         await route.continue_(url=route.request.url.replace("limit=100", "limit=2"))
 
-    await visit.page.route("**/v1/generations?kind=chat*", smaller)
+    await visit.page.route("**/v1/generations?persona_id=none*", smaller)
 
 
 async def test_a_long_chat_bears_its_first_words_and_hides_no_other(visit: Visit) -> None:
@@ -62,6 +62,34 @@ async def test_older_chats_are_shown_when_they_are_asked_for(visit: Visit) -> No
     await visit.page.goto(f"{visit.url}/#/")
     await expect(chats.locator(f'a[href="#/chat/{new}"]')).to_contain_text("Just now")
     await expect(chats.locator(f'a[href="#/chat/{old}"]')).to_have_count(1)
+
+
+async def test_a_kind_of_an_applications_own_is_listed_under_its_name(visit: Visit) -> None:
+    before = {"kind": "weekly_report", "input": "What **was** done", "model": "demo-echo-fast"}
+    made = await visit.post("/v1/generations", before)
+    persona = {"name": "Grace", "brief": "A terse admiral.", "model": "demo-fast"}
+    other = (await visit.post("/v1/personas", persona))["conversation_id"]
+    await visit.open("#/chat", "demo-echo-fast")
+    chats = visit.test_id("chats")
+    row = chats.locator(f'a[href="#/chat/{made["conversation_id"]}"]')
+    await expect(row.locator(".place-title")).to_have_text("What was done")
+    await expect(row.locator(".place-kind")).to_have_text("Weekly report")
+    # What begins while the page is open is listed alike.
+    live = await visit.post("/v1/generations", {**before, "input": "And since then"})
+    new = chats.locator(f'a[href="#/chat/{live["conversation_id"]}"]')
+    await expect(new.locator(".place-title")).to_have_text("And since then")
+    await expect(new.locator(".place-kind")).to_have_text("Weekly report")
+    await expect(chats.locator(f'a[href="#/chat/{other}"]')).to_have_count(0)
+    await row.click()
+    await visit.quiet()
+    await expect(visit.answer).to_have_text("What was done")
+    # It goes on as a chat does.
+    await visit.say("Thank you")
+    await expect(visit.test_id("turn-assistant")).to_have_count(2)
+    await visit.quiet()
+    await expect(row.locator(".place-title")).to_have_text("What was done")
+    await visit.keep_screenshot("own-kind")
+    await assert_accessible(visit)
 
 
 async def test_a_title_has_no_marks_of_markdown(modules: Page) -> None:

@@ -324,7 +324,7 @@ async def test_a_row_stays_below_the_pointer_that_presses_it(visit: Visit) -> No
     # Another tab begins a chat: this one hears of it and reads the list again.
     other = Visit(await visit.page.context.new_page(), visit.url)
     await other.open("#/chat", "demo-echo-fast")
-    async with visit.page.expect_response(lambda one: "?kind=chat" in one.url) as read:
+    async with visit.page.expect_response(lambda one: "?persona_id=none" in one.url) as read:
         await other.say("In between")
     await (await read.value).finished()
     await other.quiet()

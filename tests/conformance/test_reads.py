@@ -52,6 +52,19 @@ async def test_a_page_that_is_exactly_full_is_the_last(acts: Acts) -> None:
     assert (await list_generations(acts.db, "bob")).data == ()
 
 
+async def test_lists_are_narrowed_to_a_persona_or_to_none(acts: Acts) -> None:
+    chat = (await acts.accept()).generation
+    own = (await acts.accept(Kind("keeping"))).generation
+    made = [(await acts.accept(Kind.GENERATE, name="Ann")).generation for _ in range(2)]
+    await acts.accept(owner="bob")
+    expected = {"none": [own, chat], made[0].persona_id: [made[0]], "per_unknown": []}
+    for persona_id, those in expected.items():
+        page = await list_generations(acts.db, "ann", persona_id=persona_id)
+        assert [one.id for one in page.data] == [one.id for one in those]
+    both = await list_generations(acts.db, "ann", kind=Kind.CHAT, persona_id="none")
+    assert [one.id for one in both.data] == [chat.id]
+
+
 async def test_lists_are_narrowed_by_state_and_kind(acts: Acts) -> None:
     chat = await acts.accept()
     done = await acts.run(await acts.accept(Kind.GENERATE))

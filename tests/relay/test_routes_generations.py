@@ -149,6 +149,8 @@ async def test_lists_are_newest_first_narrowed_and_paged(relay: EdgeRelay) -> No
         ("limit=1e1", "limit"),
         ("state=done", "state"),
         ("kind=talk", "kind"),
+        ("persona_id=", "persona_id"),
+        ("persona_id=per_%00", "persona_id"),
         ("cursor=", "cursor"),
         ("cursor=x", "cursor"),
         ("cursor=gen_%00", "cursor"),

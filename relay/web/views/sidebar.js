@@ -3,7 +3,7 @@
  */
 
 import * as api from "../api.js";
-import { chatList } from "../chats.js";
+import { chatList, kindName } from "../chats.js";
 import { element, icon, reconcile, setText } from "../element.js";
 
 /** Many changes of personas are read at once. */
@@ -143,7 +143,8 @@ export function sidebar(root, { onError, onToken }) {
   function place(/** @type {string} */ href) {
     const title = element("span", { class: "place-title" });
     const detail = element("span", { class: "place-detail" });
-    return element("li", {}, element("a", { href }, title, detail));
+    const kind = element("span", { class: "place-kind", hidden: true });
+    return element("li", {}, element("a", { href }, title, detail, kind));
   }
 
   function hold() {
@@ -203,6 +204,9 @@ export function sidebar(root, { onError, onToken }) {
       (item, one) => {
         fill(item, one.id, one.title, DETAILS[one.state] ?? moment(one.madeAt));
         item.dataset.state = one.state;
+        const kind = /** @type {HTMLElement} */ (item.querySelector(".place-kind"));
+        kind.hidden = one.kind === "chat";
+        setText(kind, kind.hidden ? "" : kindName(one.kind));
       },
     );
     talks.hidden = drawn.chats.length === 0;
