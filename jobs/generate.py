@@ -111,10 +111,13 @@ async def generate(
             pace.heard()
             watch.answered()
 
+        # From the claim on, whatever is waited for.
+        first_deadline = time.monotonic() + workshop.settings.relay_first_token_timeout_seconds
+
         async def in_turn() -> None:
             if claimed.reset is not None:
                 await may_begin_anew()
-            await _rounds(workshop, claimed, attempt_log, answered, watch, heard)
+            await _rounds(workshop, claimed, attempt_log, answered, watch, heard, first_deadline)
 
         cut = await _run(in_turn(), stop, workshop.settings)
     pace.over()
@@ -151,9 +154,9 @@ async def _rounds(
     answered: Answer,
     watch: Watch,
     on_content: Callable[[], None],
+    first_deadline: float,
 ) -> None:
     settings = workshop.settings
-    first_deadline = time.monotonic() + settings.relay_first_token_timeout_seconds
     context = await _read_context(workshop, claimed, first_deadline)
     messages, tools, own_tools = await _prompt(workshop, claimed, context)
     if context.persona is not None:

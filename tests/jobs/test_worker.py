@@ -272,3 +272,27 @@ async def test_a_log_that_redis_lost_in_the_models_silence_is_back_within_a_leas
     await eventually(is_back, within=1.5 * lease)
     after = await work.log(asked)
     assert [one.data for one in after][: len(before)] == [one.data for one in before]
+
+
+async def test_a_model_that_never_begins_is_given_up_in_its_time_from_the_claim(
+    work: Work,
+) -> None:
+    await work.hire(relay_first_token_timeout_seconds=1.0)
+    asked = await work.ask("Hello", model="demo-fast-silent")
+    ended = await work.ended(asked)
+    assert ended.error is not None
+    assert ended.error.code == "model_timeout"
+    [(lasted,)] = await work.sql("SELECT finished_at - started_at FROM generations")
+    # It waits for no second attempt of its own, and no longer for the first.
+    assert 950 <= lasted < 1900
+
+
+async def test_what_a_stopping_worker_hands_over_can_be_taken_at_once(work: Work) -> None:
+    first = await work.hire()
+    asked = await work.ask("Hello", model=SILENT)
+    await work.wrote(asked)
+    assert await work.queue.depth() == 0
+    await first.dismiss()
+    # By nobody's round: there is no rescuer any more.
+    assert await work.queue.depth() == 1
+    assert await work.sql("SELECT handed_over FROM generations") == [(True,)]
