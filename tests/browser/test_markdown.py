@@ -128,10 +128,10 @@ async def test_a_fence_inside_a_list_is_code_and_an_escaped_mark_is_itself(modul
     text = "1. First\n    ```js\n    let x = 1;\n      y();\n    ```\n2. Second"
     drawn = await run(modules, "markdown.js", SHOW, [text])
     assert drawn["fresh"] == (
-        '<div class="lists"><ol><li>First</li></ol></div>'
+        '<div class="lists"><ol dir="auto"><li>First</li></ol></div>'
         '<pre tabindex="0"><code data-language="js">let x = 1;\n  y();</code></pre>'
-        '<div class="lists"><ol start="2"><li>Second</li></ol></div>'
+        '<div class="lists"><ol dir="auto" start="2"><li>Second</li></ol></div>'
     )
     escaped = "\\*escaped\\* and *a \\* b* and \\_x\\_ in C:\\dir"
     drawn = await run(modules, "markdown.js", SHOW, [escaped])
-    assert drawn["fresh"] == "<p>*escaped* and <em>a * b</em> and _x_ in C:\\dir</p>"
+    assert drawn["fresh"] == '<p dir="auto">*escaped* and <em>a * b</em> and _x_ in C:\\dir</p>'
