@@ -41,6 +41,9 @@ _SESSION = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
+_LIMIT = "SELECT " + ", ".join(
+    f"set_config('{name}', '{limit}', false)" for name, limit in _SESSION.items()
+)
 BEGIN_TO_READ = "BEGIN"
 BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
 POSTGRES_CONNECTIONS = 20
@@ -141,18 +144,22 @@ def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks, LeftSession
         pool_use_lifo=True,
         pool_timeout=STATEMENT_SECONDS,
         pool_recycle=1800,
-        connect_args={
-            "timeout": CONNECT_SECONDS,
-            "command_timeout": STATEMENT_SECONDS,
-            "server_settings": _SESSION,
-            **words,
-        },
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS, **words},
         **_COMMON,
     )
+    event.listen(engine.sync_engine, "connect", _limit_session)
     event.listen(engine.sync_engine, "checkin", _note_use)
     event.listen(engine.sync_engine, "checkout", _try_when_idle)
     left = LeftSessions(engine, POSTGRES_CONNECTIONS, STATEMENT_SECONDS)
     return engine, PostgresLinks(engine), left
+
+
+def _limit_session(dbapi_connection: Any, _: ConnectionPoolEntry) -> None:
+    # Not while connecting: a pooler in between lets nobody in with settings that it does not know.
+    cursor = dbapi_connection.cursor()
+    cursor.execute(_LIMIT)
+    cursor.close()
+    dbapi_connection.commit()
 
 
 def _note_use(_: Any, record: ConnectionPoolEntry) -> None:

@@ -325,3 +325,20 @@ async def test_an_error_quotes_nothing_that_a_statement_was_given(db: Database) 
         await db.fetch(text("SELECT :said FROM nowhere"), {"said": "hush"})
     assert "nowhere" in str(failed.value)
     assert "hush" not in str(failed.value)
+
+
+async def test_postgresql_ends_what_stands_still_and_what_nobody_waits_for(
+    postgres_url: str,
+) -> None:
+    async with Database.open(postgres_url) as db:
+        limits = {}
+        for name in ("idle_in_transaction_session_timeout", "statement_timeout"):
+            [[limits[name]]] = await db.fetch(text(f"SHOW {name}"))
+        assert limits == {
+            "idle_in_transaction_session_timeout": "5s",
+            "statement_timeout": "15s",
+        }
+        # Of the session, whatever became of the transaction in which it was set.
+        async with db.read() as connection:
+            again = await connection.execute(text("SHOW statement_timeout"))
+            assert again.scalar_one() == "15s"
