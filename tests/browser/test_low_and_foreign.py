@@ -82,3 +82,13 @@ async def test_what_the_browser_refuses_to_copy_is_said(visit: Visit) -> None:
     await visit.test_id("copy").click()
     await expect(visit.test_id("copy")).to_have_text("Not copied: the browser refused")
     await expect(visit.test_id("copy")).to_have_text("Copy")
+
+
+async def test_an_answers_bullets_are_those_of_a_text_of_its_own(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    await visit.say("- one\n  - two\n    - three")
+    await visit.quiet()
+    lists = visit.answer.locator("ul")
+    await expect(lists).to_have_count(3)
+    kinds = "all => all.map((one) => getComputedStyle(one).listStyleType)"
+    assert await lists.evaluate_all(kinds) == ["disc", "circle", "square"]
