@@ -194,15 +194,8 @@ function isActive() {
   return Boolean(live && !live.shown.generation);
 }
 
-/** What the open place is called, also before it is loaded. */
-function called() {
-  const { kind, id } = addressed();
-  if (place?.known.persona) return place.known.persona.name;
-  return kind === "personas" ? (list.nameOf(id) ?? "Persona") : "Chat";
-}
-
 function showTitle() {
-  const title = `${isActive() ? "● " : ""}${called()} · Persona Relay`;
+  const title = `${isActive() ? "● " : ""}${place?.known.persona?.name ?? "Chat"} · Persona Relay`;
   if (document.title !== title) document.title = title;
 }
 
@@ -236,7 +229,7 @@ function draw() {
   if (isMissing && known.loaded) return open();
   const live = known.live;
   const active = isActive();
-  title.update(known, called());
+  title.update(known);
   const hint = known.loaded ? "Say something to begin." : known.error ? "" : "Loading…";
   main.toggleAttribute("data-loading", !known.loaded && !known.error);
   talk.update(transcript(known), known, { hint, waits: box.waits() });
@@ -245,8 +238,8 @@ function draw() {
   if (live) list.note({ ...live.generation, state: live.shown.state });
   const prompt = active
     ? "Add something for after this"
-    : addressed().kind === "personas"
-      ? `Ask ${called()} to change, or just ask`
+    : known.persona
+      ? `Ask ${known.persona.name} to change, or just ask`
       : "Write a message";
   box.update({ active, stopping: live?.stopping ?? false, prompt });
   trouble.hidden = !known.error;
@@ -320,7 +313,7 @@ function open() {
   } else if (kind === "chat") {
     main.replaceChildren(trouble, title.node, talk.node, box.node);
     const nobody = { persona: null, live: null };
-    title.update(nobody, called());
+    title.update(nobody);
     talk.update(
       [],
       nobody,
@@ -350,7 +343,7 @@ function open() {
   }
   document.body.classList.toggle("has-inspector", kind === "personas" && id !== "");
   if (main.contains(box.node)) box.focus();
-  void list.load().then(drawSoon);
+  void list.load();
 }
 
 document.addEventListener("keydown", (event) => {

@@ -1,7 +1,5 @@
 """A file's text is fetched once, and not at all where it was streamed to the page."""
 
-import asyncio
-
 from playwright.async_api import Request, Route, expect
 
 from tests.browser.visit import Visit
@@ -63,27 +61,3 @@ async def test_a_file_that_could_not_be_loaded_is_loaded_again(visit: Visit) -> 
     await again.click()
     await expect(again).to_be_hidden()
     await read(visit, "persona.md")
-
-
-async def test_a_persona_is_called_by_its_listed_name_while_it_loads(visit: Visit) -> None:
-    held = asyncio.Event()
-    asked = asyncio.Event()
-
-    async def hold(route: Route) -> None:
-        asked.set()
-        await held.wait()
-        await route.continue_()
-
-    await visit.open()
-    await visit.create("Ada", "A patient tutor.")
-    await visit.quiet()
-    await visit.page.route("**/v1/personas/per_*", hold)
-    await visit.page.reload()
-    await asked.wait()
-    await expect(visit.test_id("title")).to_have_text("Ada")
-    await expect(visit.page).to_have_title("Ada · Persona Relay")
-    await expect(visit.test_id("composer")).to_have_attribute(
-        "placeholder", "Ask Ada to change, or just ask"
-    )
-    held.set()
-    await expect(visit.test_id("version")).to_have_text("version 1")

@@ -93,10 +93,10 @@ export function heading({ onDeleted, onError }) {
       element("div", { class: "heading-actions" }, take, remove),
       dialog,
     ),
-    /** @param {any} known @param {string} called */
-    update(known, called) {
+    /** @param {any} known */
+    update(known) {
       persona = known.persona;
-      setText(name, called);
+      setText(name, persona?.name ?? "Chat");
       version.hidden = !persona;
       setText(version, persona?.version > 0 ? `version ${persona.version}` : "draft");
       take.hidden = !persona || persona.version === 0;

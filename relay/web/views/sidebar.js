@@ -291,10 +291,6 @@ export function sidebar(root, { onError, onToken }) {
         }, TOGETHER_MS);
     },
     forget,
-    /** The name of a persona that is listed. */
-    nameOf(/** @type {string} */ id) {
-      return [...newest, ...further].find((one) => one.id === id)?.name;
-    },
     /** Leaves out what the feed tells is deleted. */
     leaveOut(/** @type {any} */ { personas, generations }) {
       personas.forEach(forget);
