@@ -111,7 +111,7 @@ class Follower:
         Tell it the row by `know` before anything is asked of it.
         """
         self.listen()
-        self._past.read_ahead(self.join())
+        self._past.read_ahead(self.join)
 
     def know(self, row: StreamRow) -> None:
         """Takes where the generation stands, from a row that was read just now."""

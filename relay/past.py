@@ -5,7 +5,7 @@ lacks what it should hold is never served but waited for, since its worker seeds
 """
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from itertools import chain, islice
 
 from jobs.cursor import Cursor
@@ -106,10 +106,10 @@ class Past:
         """
         return self._lost_until is not None or self._unjudged is not None
 
-    def read_ahead(self, joined: Awaitable[bool]) -> None:
-        """Begins to read the log, as soon as its reader has `joined`; `know` follows."""
+    def read_ahead(self, join: Callable[[], Awaitable[bool]]) -> None:
+        """Begins to read the log, once its reader has joined; `know` follows."""
         log = self._sources.stream_log
-        self._ahead = ReadAhead(log, self.generation_id, self._unjudged, joined)
+        self._ahead = ReadAhead(log, self.generation_id, self._unjudged, join)
 
     def know(self, row: StreamRow) -> None:
         """Takes where it stood just now, before the first `next`."""

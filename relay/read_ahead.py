@@ -1,7 +1,7 @@
 """The first page of a log, read while the row is: whole up to what its reader hears live since."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from jobs.cursor import Cursor
 from jobs.redis_link import REDIS_FAILURES
@@ -11,7 +11,7 @@ from jobs.stream_log import LogPage, StreamLog
 class ReadAhead:
     """Begins at once; `close` it.
 
-    The page is asked for once the reader has `joined`, so that nothing falls between it and what
+    The page is asked for once the reader has joined, so that nothing falls between it and what
     comes live, unless `miss` says that something did.
     """
 
@@ -22,19 +22,19 @@ class ReadAhead:
         stream_log: StreamLog,
         generation_id: str,
         cursor: Cursor | None,
-        joined: Awaitable[bool],
+        join: Callable[[], Awaitable[bool]],
     ) -> None:
         self._begun = self._missed = False
-        self._page = asyncio.create_task(self._read(stream_log, generation_id, cursor, joined))
+        self._page = asyncio.create_task(self._read(stream_log, generation_id, cursor, join))
 
     async def _read(
         self,
         stream_log: StreamLog,
         generation_id: str,
         cursor: Cursor | None,
-        joined: Awaitable[bool],
+        join: Callable[[], Awaitable[bool]],
     ) -> LogPage | None:
-        if not await joined:
+        if not await join():
             return None
         self._begun = True
         try:

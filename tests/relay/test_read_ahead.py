@@ -1,6 +1,7 @@
 """A log that is read while the row is: sooner, and never without what came in between."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -226,6 +227,19 @@ async def test_a_row_that_changed_unannounced_since_the_page_is_read_again(
     async with asyncio.timeout(5):
         # Sooner than the heartbeat that would find it.
         assert (await reader.start().finish())[-1].event == "completed"
+
+
+async def test_one_that_is_closed_before_it_began_has_asked_for_nothing(
+    side: ReadingSide, recwarn: pytest.WarningsRecorder
+) -> None:
+    follower = Follower(side.sources, "gen_given_up")
+    follower.read_ahead()
+    follower.close()
+    await asyncio.sleep(0)
+    gc.collect()
+    # No coroutine that nobody ran.
+    assert [str(one.message) for one in recwarn] == []
+    assert side.sources.hub.channels == 0
 
 
 async def test_a_redis_that_fails_the_page_is_asked_again(
