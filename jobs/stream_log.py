@@ -172,14 +172,16 @@ class StreamLog:
                 return None
         return LogPage(attempt, first, frames)
 
-    async def read_newest(self, generation_id: str, after: Cursor | None) -> LogPage | None:
-        """Up to PAGE entries of whatever attempt the log holds; None where it has none in order.
+    async def read_newest(
+        self, generation_id: str, after: Cursor | None, count: int = PAGE
+    ) -> LogPage | None:
+        """Up to `count` entries of whatever attempt the log holds; None where it has none in order.
 
         They begin with the one of the cursor `after`, or with the first where that is none of them.
         """
         begin = "-" if after is None or after.attempt < 0 else f"{after.attempt}-{after.seq}"
         entries: list[tuple[bytes, list[bytes]]] = await self._fetch(
-            "XRANGE", keys.log(generation_id), begin, "+", "COUNT", PAGE
+            "XRANGE", keys.log(generation_id), begin, "+", "COUNT", count
         )
         if not entries:
             return None

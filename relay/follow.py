@@ -106,12 +106,12 @@ class Follower:
             self._sources.hub.listen(self.generation_id, self)
 
     def read_ahead(self) -> None:
-        """Begins to subscribe, then to read the log, while its row is still being read.
+        """Begins to subscribe and to read the log, while its row is still being read.
 
         Tell it the row by `know` before anything is asked of it.
         """
-        self.listen()
-        self._past.read_ahead(self.join)
+        joined = self._sources.hub.listen(self.generation_id, self)
+        self._past.read_ahead(joined, self.join)
 
     def know(self, row: StreamRow) -> None:
         """Takes where the generation stands, from a row that was read just now."""

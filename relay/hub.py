@@ -61,9 +61,14 @@ class Hub:
         """
         return await self._join(keys.live(generation_id), listener, parse_message)
 
-    def listen(self, generation_id: str, listener: Listener) -> None:
-        """Adds a reader as `follow` does, which then has less to wait for."""
-        self._channel(keys.live(generation_id), listener, parse_message)
+    def listen(self, generation_id: str, listener: Listener) -> bool:
+        """Adds a reader as `follow` does, which then has less to wait for.
+
+        Whether that has nothing to wait for: the subscription of other readers holds.
+        """
+        channel = self._channel(keys.live(generation_id), listener, parse_message)
+        assert channel.subscription is not None
+        return channel.subscription.acknowledged.is_set()
 
     async def watch(self, owner: str, listener: Listener) -> bool:
         """Adds a reader of an owner's feed; as `follow`."""

@@ -82,7 +82,7 @@ class Past:
         """The monotonic time at which to look again; None when an event will tell."""
         self._sources = sources
         self._known = known
-        # The first page of the log, asked for before the row was known.
+        # The first pages of the log, asked for before the row was known.
         self._ahead: ReadAhead | None = None
         # Whether the row was read before it was listened for: what came between is in the log.
         self._known_before = False
@@ -106,10 +106,10 @@ class Past:
         """
         return self._lost_until is not None or self._unjudged is not None
 
-    def read_ahead(self, join: Callable[[], Awaitable[bool]]) -> None:
-        """Begins to read the log, once its reader has joined; `know` follows."""
+    def read_ahead(self, joined: bool, join: Callable[[], Awaitable[bool]]) -> None:
+        """Begins to read the log; `know` follows. Its reader `joined`, or does so by `join`."""
         log = self._sources.stream_log
-        self._ahead = ReadAhead(log, self.generation_id, self._unjudged, join)
+        self._ahead = ReadAhead(log, self.generation_id, self._unjudged, joined, join)
 
     def know(self, row: StreamRow) -> None:
         """Takes where it stood just now, before the first `next`."""
@@ -257,16 +257,22 @@ class Past:
             return self._reset("unknown_cursor")
         frames = page.frames if cursor is None else page.frames[1:]
         self._unjudged = None
-        # A page that is not full reached the end, and what comes later is announced.
-        self._told = self._held.hold(frames) and len(page.frames) < PAGE
+        # A page that is not full reached the end, and what comes later is announced; one that was
+        # read ahead is followed by the rest.
+        full = len(page.frames) >= PAGE or self._ahead is not None
+        self._told = self._held.hold(frames) and not full
+        self._known_before = False
         return b""
 
     async def _read_page(self) -> LogPage | None:
         """What follows, beginning with the cursor's own event while that is to be judged."""
         first = self.seq + (self._unjudged is None)
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and (page := await ahead.take(self.attempt, first)) is not None:
-            return page
+        if (ahead := self._ahead) is not None:
+            page = await ahead.take(self.attempt, first)
+            if not ahead.left:
+                self._ahead = None
+            if page is not None:
+                return page
         return await self._sources.stream_log.read(self.generation_id, self.attempt, first)
 
     async def _id_of_first(self, page: LogPage) -> Cursor | None:

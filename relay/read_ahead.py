@@ -1,47 +1,68 @@
-"""The first page of a log, read while the row is: whole up to what its reader hears live since."""
+"""The log of a reader who comes, read while its row is: first entries at once, then the rest."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 from jobs.cursor import Cursor
 from jobs.redis_link import REDIS_FAILURES
-from jobs.stream_log import LogPage, StreamLog
+from jobs.stream_log import PAGE, LogPage, StreamLog
+
+HEAD = 64
+"""Entries that are asked for first, and are on their way to the reader while the rest is read."""
 
 
 class ReadAhead:
     """Begins at once; `close` it.
 
-    The page is asked for once the reader has joined, so that nothing falls between it and what
-    comes live, unless `miss` says that something did.
+    Only the rest is asked for once the reader has joined, so that nothing falls between it and
+    what comes live, unless `miss` says that something did.
     """
 
-    __slots__ = ("_begun", "_missed", "_page")
+    __slots__ = ("_begun", "_head", "_joined", "_missed", "_parts")
 
     def __init__(
         self,
         stream_log: StreamLog,
         generation_id: str,
         cursor: Cursor | None,
+        joined: bool,
         join: Callable[[], Awaitable[bool]],
     ) -> None:
-        self._begun = self._missed = False
-        self._page = asyncio.create_task(self._read(stream_log, generation_id, cursor, join))
+        """`joined` says that the reader has joined already; else `join` waits for it."""
+        self._joined = self._begun = joined
+        self._missed = False
+        self._head = asyncio.create_task(_newest(stream_log, generation_id, cursor, HEAD))
+        rest = self._read_rest(stream_log, generation_id, cursor, join)
+        self._parts = [self._head, asyncio.create_task(rest)]
 
-    async def _read(
+    async def _read_rest(
         self,
         stream_log: StreamLog,
         generation_id: str,
         cursor: Cursor | None,
         join: Callable[[], Awaitable[bool]],
     ) -> LogPage | None:
-        if not await join():
+        # Not the task itself, which the one who takes the head waits for too.
+        head = await asyncio.shield(self._head)
+        if self._is_whole(head) or not await join():
             return None
         self._begun = True
-        try:
-            return await stream_log.read_newest(generation_id, cursor)
-        except REDIS_FAILURES:
-            # It is read again when its turn comes, and what is wrong is dealt with there.
+        if head is None:
+            return await _newest(stream_log, generation_id, cursor, PAGE)
+        # From the head's last entry on: whoever takes it sees that it is still the same log.
+        last = Cursor(head.attempt, head.last, 0)
+        rest = await _newest(stream_log, generation_id, last, PAGE + 1)
+        if rest is None:
             return None
+        return LogPage(rest.attempt, rest.first + 1, rest.frames[1:])
+
+    def _is_whole(self, head: LogPage | None) -> bool:
+        return self._joined and head is not None and len(head.frames) < HEAD
+
+    @property
+    def left(self) -> bool:
+        """Whether more of it may be taken."""
+        return bool(self._parts)
 
     @property
     def missed(self) -> bool:
@@ -49,16 +70,39 @@ class ReadAhead:
         return self._missed
 
     def miss(self) -> None:
-        """Hears that something may be missing up to now; before it has begun that is no matter."""
+        """Hears that something may be missing; no matter before all is asked for."""
         self._missed = self._begun
 
     async def take(self, attempt: int, first: int) -> LogPage | None:
-        """The page, if it is of this attempt and begins with this seq, and nothing was missed."""
-        page = await self._page
-        if page is None or self._missed or (page.attempt, page.first) != (attempt, first):
-            return None
-        return page
+        """What comes next, of this attempt and beginning with this seq.
+
+        None if that is something else, or something was missed; nothing is left then.
+        """
+        while self._parts:
+            page = await self._parts.pop(0)
+            if page is None:
+                continue
+            if self._missed or (page.attempt, page.first) != (attempt, first):
+                break
+            if self._is_whole(page):
+                self.close()
+            return page
+        self.close()
+        return None
 
     def close(self) -> None:
         """Gives up what is being read; again does nothing."""
-        self._page.cancel()
+        self._head.cancel()
+        for part in self._parts:
+            part.cancel()
+        self._parts.clear()
+
+
+async def _newest(
+    stream_log: StreamLog, generation_id: str, cursor: Cursor | None, count: int
+) -> LogPage | None:
+    try:
+        return await stream_log.read_newest(generation_id, cursor, count)
+    except REDIS_FAILURES:
+        # It is read again when its turn comes, and what is wrong is dealt with there.
+        return None

@@ -13,11 +13,11 @@ from jobs import keys
 from jobs.cursor import Cursor
 from jobs.store.reads import StreamRow, read_stream_row
 from jobs.stream_log import LogPage, StreamLog
-from relay import follow
+from relay import follow, read_ahead
 from relay.follow import MALFORMED, Follower
 from relay.routes import generations
 from tests.relay.edge import EdgeRelay
-from tests.relay.heard import assert_is_the_rest
+from tests.relay.heard import assert_is_the_rest, numbered
 from tests.relay.scripts import REFINE, play
 from tests.relay.stage import Author, Reader, ReadingSide, authoring, reading_side
 from tests.services import eventually
@@ -65,7 +65,7 @@ async def reading_ahead(
     reader.follower.read_ahead()
     ahead = reader.follower._past._ahead
     assert ahead is not None
-    await asyncio.wait([ahead._page], timeout=5)
+    await asyncio.wait(ahead._parts, timeout=5)
     return reader
 
 
@@ -75,8 +75,8 @@ async def test_the_log_is_read_while_the_row_is(
     read_log = asyncio.Event()
     read_newest = StreamLog.read_newest
 
-    async def noted(self: StreamLog, generation_id: str, after: Cursor | None) -> LogPage | None:
-        page = await read_newest(self, generation_id, after)
+    async def noted(self: StreamLog, *arguments: Any) -> LogPage | None:
+        page = await read_newest(self, *arguments)
         read_log.set()
         return page
 
@@ -101,7 +101,7 @@ async def test_a_stream_that_is_refused_leaves_nothing_behind(
 ) -> None:
     sources, never = relay.services.sources, asyncio.Event()
 
-    async def hangs(self: StreamLog, generation_id: str, after: Cursor | None) -> None:
+    async def hangs(self: StreamLog, *arguments: Any) -> None:
         await never.wait()
 
     monkeypatch.setattr(StreamLog, "read_newest", hangs)
@@ -139,11 +139,16 @@ async def test_whatever_cursor_a_reader_has_the_page_is_read_once(
     assert_is_the_rest(told, await author.log_of(log), None if begins_anew else cursor)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(16))
 async def test_what_came_between_the_page_and_the_row_is_told_once(
-    author: Author, side: ReadingSide, pages: list[int], seed: int
+    author: Author,
+    side: ReadingSide,
+    pages: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
 ) -> None:
     chance = random.Random(seed)
+    monkeypatch.setattr(read_ahead, "HEAD", chance.choice([1, 2, 5, 64]))
     log = await author.running()
     await play(author, log, REFINE)
     await author.flush()
@@ -166,6 +171,121 @@ async def test_what_came_between_the_page_and_the_row_is_told_once(
     if not ends:
         await author.end(log)
     assert_is_the_rest(await reader.finish(), await author.log_of(log))
+
+
+async def test_the_first_entries_are_on_their_way_before_the_rest_is_read(
+    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, read_newest = asyncio.Event(), StreamLog.read_newest
+
+    async def held_up(self: StreamLog, one: str, after: Cursor | None, count: int) -> Any:
+        if count > read_ahead.HEAD:
+            await let_go.wait()
+        return await read_newest(self, one, after, count)
+
+    monkeypatch.setattr(StreamLog, "read_newest", held_up)
+    log = await author.running()
+    for number in range(2 * read_ahead.HEAD):
+        log.append_text(f"tøken {number} ")
+        await author.flush()
+    reader = Reader(Follower(side.sources, log.generation_id))
+    reader.follower.read_ahead()
+    reader.follower.know(await row_of(side, log.generation_id))
+    reader.start()
+    await reader.hears_up_to(read_ahead.HEAD)
+    assert numbered(reader.all_events)[-1].cursor.seq == read_ahead.HEAD
+    let_go.set()
+    await reader.hears_up_to(log.seq)
+    await author.end(log)
+    assert_is_the_rest(await reader.finish(), await author.log_of(log))
+
+
+async def test_what_came_before_the_subscription_held_is_in_the_rest(
+    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing is heard before: the acknowledgement comes late, and all was published before it.
+    joined, follow_really = asyncio.Event(), side.sources.hub.follow
+
+    async def late(generation_id: str, listener: Any) -> bool:
+        await joined.wait()
+        return await follow_really(generation_id, listener)
+
+    monkeypatch.setattr(side.sources.hub, "follow", late)
+    monkeypatch.setattr(side.sources.hub, "listen", lambda *_: False)
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    reader = Reader(Follower(side.sources, log.generation_id))
+    reader.follower.read_ahead()
+    ahead = reader.follower._past._ahead
+    assert ahead is not None
+    head, rest = ahead._parts
+    await asyncio.wait([head], timeout=5)
+    log.append_text("before anybody listened ")
+    await author.flush()
+    assert head.done()
+    assert not rest.done()
+    joined.set()
+    reader.follower.know(await row_of(side, log.generation_id))
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    await author.end(log)
+    assert_is_the_rest(await reader.finish(), await author.log_of(log))
+
+
+async def test_a_new_attempt_between_head_and_rest_begins_with_its_reset(
+    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, read_newest = asyncio.Event(), StreamLog.read_newest
+
+    async def held_up(self: StreamLog, one: str, after: Cursor | None, count: int) -> Any:
+        if count > read_ahead.HEAD:
+            await let_go.wait()
+        return await read_newest(self, one, after, count)
+
+    monkeypatch.setattr(StreamLog, "read_newest", held_up)
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    reader = Reader(Follower(side.sources, log.generation_id))
+    reader.follower.read_ahead()
+    reader.follower.know(await row_of(side, log.generation_id))
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    shown = len(reader.events)
+    again = await author.begin_id(log.generation_id, seen=1)
+    again.append_text("anew ")
+    await author.flush()
+    let_go.set()
+    await reader.hears_up_to(again.seq, attempt=2)
+    await author.end(again)
+    assert_is_the_rest((await reader.finish())[shown:], await author.log_of(again))
+
+
+async def test_who_joins_others_reads_a_short_log_once(
+    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    read_newest = StreamLog.read_newest
+
+    async def counted(self: StreamLog, one: str, after: Cursor | None, count: int) -> Any:
+        asked.append(count)
+        return await read_newest(self, one, after, count)
+
+    monkeypatch.setattr(StreamLog, "read_newest", counted)
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    first = await side.joined(log.generation_id)
+    await first.hears_up_to(log.seq)
+    reader = await reading_ahead(side, log.generation_id)
+    reader.follower.know(await row_of(side, log.generation_id))
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    assert asked == [read_ahead.HEAD]
+    await author.end(log)
+    for one in (first, reader):
+        assert_is_the_rest(await one.finish(), await author.log_of(log))
 
 
 async def test_what_a_cut_subscription_missed_since_the_page_is_read(
@@ -247,7 +367,7 @@ async def test_a_redis_that_fails_the_page_is_asked_again(
 ) -> None:
     asked = 0
 
-    async def fails(self: StreamLog, generation_id: str, after: Cursor | None) -> None:
+    async def fails(self: StreamLog, *arguments: Any) -> None:
         nonlocal asked
         asked += 1
         raise RedisConnectionError("the connection was lost")
@@ -259,7 +379,7 @@ async def test_a_redis_that_fails_the_page_is_asked_again(
     reader = await reading_ahead(side, log.generation_id)
     reader.follower.know(await row_of(side, log.generation_id))
     told = await reader.finish()
-    assert (asked, pages) == (1, [1])
+    assert (asked, pages) == (2, [1])
     assert_is_the_rest(told, await author.log_of(log))
 
 
