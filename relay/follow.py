@@ -194,6 +194,7 @@ class Follower:
         if self._listens and self._passes(message):
             return
         if message.attempt == 0:
+            self._past.doubt_row()
             self._missed()
         else:
             self._inbox.append(message)

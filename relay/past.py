@@ -113,13 +113,21 @@ class Past:
 
     def know(self, row: StreamRow) -> None:
         """Takes where it stood just now, before the first `next`."""
-        missed = self._ahead is not None and self._ahead.missed
+        missed = False
+        if self._ahead is not None:
+            missed = self._ahead.missed
+            self._ahead.read_on()
         self._known = None if missed and not row.state.terminal else row
 
     def miss(self) -> None:
-        """Hears that something may have been missed up to now, or that the row has changed."""
+        """Hears that something may have been missed up to now."""
         if self._ahead is not None:
             self._ahead.miss()
+
+    def doubt_row(self) -> None:
+        """Hears that the row has changed since; what has ended stays so."""
+        if self._known is not None and not self._known.state.terminal:
+            self._known = None
 
     def close(self) -> None:
         """Lets go of what is being read; again does nothing."""

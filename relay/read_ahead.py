@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from jobs.cursor import Cursor
 from jobs.redis_link import REDIS_FAILURES
@@ -12,13 +13,13 @@ HEAD = 64
 
 
 class ReadAhead:
-    """Begins at once; `close` it.
+    """Begins with the head; tell it to `read_on` once the row is known, and `close` it.
 
-    Only the rest is asked for once the reader has joined, so that nothing falls between it and
-    what comes live, unless `miss` says that something did.
+    The rest is asked for once the reader has joined, so that nothing falls between it and what
+    comes live, unless `miss` says that something did.
     """
 
-    __slots__ = ("_begun", "_head", "_joined", "_missed", "_parts")
+    __slots__ = ("_begun", "_cursor", "_head", "_join", "_joined", "_missed", "_newest", "_parts")
 
     def __init__(
         self,
@@ -29,32 +30,29 @@ class ReadAhead:
         join: Callable[[], Awaitable[bool]],
     ) -> None:
         """`joined` says that the reader has joined already; else `join` waits for it."""
+        self._newest = partial(_newest, stream_log, generation_id)
+        self._cursor = cursor
+        self._join = join
         self._joined = self._begun = joined
         self._missed = False
-        self._head = asyncio.create_task(_newest(stream_log, generation_id, cursor, HEAD))
-        rest = self._read_rest(stream_log, generation_id, cursor, join)
-        self._parts = [self._head, asyncio.create_task(rest)]
+        self._head = asyncio.create_task(self._newest(cursor, HEAD))
+        self._parts = [self._head]
 
-    async def _read_rest(
-        self,
-        stream_log: StreamLog,
-        generation_id: str,
-        cursor: Cursor | None,
-        join: Callable[[], Awaitable[bool]],
-    ) -> LogPage | None:
+    def read_on(self) -> None:
+        """Begins to read the rest. Sooner, a long one would keep the row from being taken."""
+        self._parts.append(asyncio.create_task(self._read_rest()))
+
+    async def _read_rest(self) -> LogPage | None:
         # Not the task itself, which the one who takes the head waits for too.
         head = await asyncio.shield(self._head)
-        if self._is_whole(head) or not await join():
+        if self._is_whole(head) or not await self._join():
             return None
         self._begun = True
         if head is None:
-            return await _newest(stream_log, generation_id, cursor, PAGE)
+            return await self._newest(self._cursor, PAGE)
         # From the head's last entry on: whoever takes it sees that it is still the same log.
-        last = Cursor(head.attempt, head.last, 0)
-        rest = await _newest(stream_log, generation_id, last, PAGE + 1)
-        if rest is None:
-            return None
-        return LogPage(rest.attempt, rest.first + 1, rest.frames[1:])
+        rest = await self._newest(Cursor(head.attempt, head.last, 0), PAGE + 1)
+        return None if rest is None else LogPage(rest.attempt, rest.first + 1, rest.frames[1:])
 
     def _is_whole(self, head: LogPage | None) -> bool:
         return self._joined and head is not None and len(head.frames) < HEAD

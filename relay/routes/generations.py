@@ -1,5 +1,7 @@
 """Generations: started, read, followed, cancelled (protocol §4)."""
 
+import asyncio
+
 from starlette.responses import Response
 
 from jobs.errors import NotFound, Unavailable
@@ -77,6 +79,8 @@ async def follow(call: Call) -> Response:
         with closed_on_failure(follower):
             follower.read_ahead()
             follower.know(await _read_row(call, access, generation_id))
+            # In this turn of the loop the rest is asked for: it comes while the answer is begun.
+            await asyncio.sleep(0)
             slots, reconnect = call.services.slots, cursor is not None
             with slots.acquire(access.owner, access.token_prefix, reconnect=reconnect) as slot:
                 return slot.hold(await stream_events(call.services, follower))

@@ -60,12 +60,24 @@ async def row_of(side: ReadingSide, generation_id: str) -> StreamRow:
 async def reading_ahead(
     side: ReadingSide, generation_id: str, cursor: Cursor | None = None
 ) -> Reader:
-    """A reader that has the first page, and does not know the row yet."""
+    """A reader that has the head, and does not know the row yet."""
     reader = Reader(Follower(side.sources, generation_id, cursor))
     reader.follower.read_ahead()
+    await asyncio.wait(parts_of(reader), timeout=5)
+    return reader
+
+
+def parts_of(reader: Reader) -> list[asyncio.Task[LogPage | None]]:
+    """What is being read ahead: the head, and the rest once the row is known."""
     ahead = reader.follower._past._ahead
     assert ahead is not None
-    await asyncio.wait(ahead._parts, timeout=5)
+    return list(ahead._parts)
+
+
+async def knowing(reader: Reader, row: StreamRow) -> Reader:
+    """The reader with the row, and all of the log that it read ahead."""
+    reader.follower.know(row)
+    await asyncio.wait(parts_of(reader), timeout=5)
     return reader
 
 
@@ -217,16 +229,13 @@ async def test_what_came_before_the_subscription_held_is_in_the_rest(
     await author.flush()
     reader = Reader(Follower(side.sources, log.generation_id))
     reader.follower.read_ahead()
-    ahead = reader.follower._past._ahead
-    assert ahead is not None
-    head, rest = ahead._parts
+    reader.follower.know(await row_of(side, log.generation_id))
+    head, rest = parts_of(reader)
     await asyncio.wait([head], timeout=5)
     log.append_text("before anybody listened ")
     await author.flush()
-    assert head.done()
     assert not rest.done()
     joined.set()
-    reader.follower.know(await row_of(side, log.generation_id))
     reader.start()
     await reader.hears_up_to(log.seq)
     await author.end(log)
@@ -295,13 +304,13 @@ async def test_what_a_cut_subscription_missed_since_the_page_is_read(
     await play(author, log, REFINE)
     await author.flush()
     row = await row_of(side, log.generation_id)
-    follower = (reader := await reading_ahead(side, log.generation_id)).follower
+    reader = await knowing(await reading_ahead(side, log.generation_id), row)
+    follower = reader.follower
     side.sources.hub.leave(follower, generation_id=log.generation_id)
     log.append_text("unheard ")
     await author.flush()
     assert await side.sources.hub.follow(log.generation_id, follower)
     assert follower._inbox == []
-    follower.know(row)
     reader.start()
     await reader.hears_up_to(log.seq)
     assert pages == [1]
@@ -316,13 +325,12 @@ async def test_what_a_reader_that_overflowed_lost_since_the_page_is_read(
     log = await author.running()
     await author.flush()
     row = await row_of(side, log.generation_id)
-    reader = await reading_ahead(side, log.generation_id)
+    reader = await knowing(await reading_ahead(side, log.generation_id), row)
     overflowed = reader.follower._past._ahead
     assert overflowed is not None
     log.append_text("more than is held")
     await author.flush()
     await eventually(lambda: overflowed.missed)
-    reader.follower.know(row)
     reader.start()
     await reader.hears_up_to(log.seq)
     assert pages == [1]
@@ -337,13 +345,12 @@ async def test_a_row_that_changed_unannounced_since_the_page_is_read_again(
     await play(author, log, REFINE)
     await author.flush()
     row = await row_of(side, log.generation_id)
-    reader = await reading_ahead(side, log.generation_id)
+    reader = await knowing(await reading_ahead(side, log.generation_id), row)
     ahead = reader.follower._past._ahead
     assert ahead is not None
     await author.commit(log)
     await author.stream_log.look(log.generation_id)
     await eventually(lambda: ahead.missed)
-    reader.follower.know(row)
     async with asyncio.timeout(5):
         # Sooner than the heartbeat that would find it.
         assert (await reader.start().finish())[-1].event == "completed"
