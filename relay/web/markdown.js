@@ -6,11 +6,13 @@
  * stream adds to its last block, and what is selected there stays so.
  */
 
-import { element } from "./element.js";
+import { element, filled } from "./element.js";
 import { blocks } from "./markdown/blocks.js";
+import { ownWay } from "./markdown/direction.js";
 import { inline } from "./markdown/inline.js";
 
 /**
+ * @typedef {import("./markdown/inline.js").Open} Open
  * @typedef {import("./markdown/blocks.js").Block} Block
  * @typedef {import("./markdown/blocks.js").Item} Item
  * @typedef {import("./markdown/tables.js").Table} Table
@@ -18,18 +20,16 @@ import { inline } from "./markdown/inline.js";
 
 /** A table's cell of more characters than this has more than a few words. */
 const SENTENCE = 40;
-/** From left to right or from right to left, as its first words go. */
-const OWN_WAY = { dir: "auto" };
 
 /**
- * @param {Item[]} items @param {number} from @param {number} depth @param {boolean} open
+ * @param {Item[]} items @param {number} from @param {number} depth @param {Open} open
  * @returns {[Element, number]}
  */
 function list(items, from, depth, open) {
   const first = items[from];
   const made = element(first.ordered ? "ol" : "ul", {
-    ...OWN_WAY,
     start: first.ordered && first.number !== 1 ? first.number : null,
+    ...ownWay(first.text),
   });
   let at = from;
   while (at < items.length && items[at].depth >= depth) {
@@ -41,7 +41,7 @@ function list(items, from, depth, open) {
     }
     if (items[at].ordered !== first.ordered) break;
     const isLast = at === items.length - 1;
-    made.append(element("li", {}, ...inline(items[at].text, { open: open && isLast })));
+    made.append(filled(element("li"), inline(items[at].text, { open: isLast && open })));
     at += 1;
   }
   return [made, at];
@@ -53,7 +53,7 @@ function classOf(/** @type {string} */ cell, /** @type {string | null} */ side) 
 
 /**
  * A table in a box of its own, which scrolls sideways. A row has the cells that were written, and no others.
- * @param {Table} table @param {boolean} open
+ * @param {Table} table @param {Open} open
  */
 function table({ head, align, rows }, open) {
   const row = (
@@ -65,14 +65,14 @@ function table({ head, align, rows }, open) {
       "tr",
       {},
       ...texts.map((text, at) =>
-        element(
-          text === "" ? "td" : tag,
-          {
-            ...OWN_WAY,
+        filled(
+          element(text === "" ? "td" : tag, {
             class: classOf(text, align[at]),
             scope: tag === "th" && text !== "" ? "col" : null,
-          },
-          ...inline(text, { open: open && isLast && at === texts.length - 1 }),
+            ...ownWay(text),
+          }),
+          // At the end of its line a cell is whole.
+          inline(text, { open: isLast && at === texts.length - 1 && open === "line" && open }),
         ),
       ),
     );
@@ -95,10 +95,12 @@ function draw(block) {
   switch (block.kind) {
     case "heading":
       // Below the page's own headings, so that the outline stays true.
-      return element(
-        `h${Math.min(block.level + 2, 6)}`,
-        { ...OWN_WAY, class: `level-${block.level}` },
-        ...inline(block.text, { open }),
+      return filled(
+        element(`h${Math.min(block.level + 2, 6)}`, {
+          class: `level-${block.level}`,
+          ...ownWay(block.text),
+        }),
+        inline(block.text, { open: open === "line" && open }),
       );
     case "code":
       return element(
@@ -107,7 +109,7 @@ function draw(block) {
         element("code", { text: block.text, data: { language: block.language } }),
       );
     case "quote":
-      return element("blockquote", OWN_WAY, ...inline(block.text, { open }));
+      return filled(element("blockquote", ownWay(block.text)), inline(block.text, { open }));
     case "rule":
       return element("hr");
     case "list": {
@@ -122,7 +124,7 @@ function draw(block) {
     case "table":
       return table(block, open);
     default:
-      return element("p", OWN_WAY, ...inline(block.text, { open }));
+      return filled(element("p", ownWay(block.text)), inline(block.text, { open }));
   }
 }
 
@@ -146,7 +148,8 @@ function patch(old, made) {
   for (const { name, value } of like.attributes)
     if (element.getAttribute(name) !== value) element.setAttribute(name, value);
   const [there, wanted] = [[...element.childNodes], [...like.childNodes]];
-  wanted.forEach((child, at) => (there[at] ? patch(there[at], child) : element.append(child)));
+  wanted.slice(0, there.length).forEach((child, at) => patch(there[at], child));
+  filled(element, wanted.slice(there.length));
   for (const child of there.slice(wanted.length)) child.remove();
 }
 

@@ -6,7 +6,7 @@ import { beginsTable, table, withoutBareMarks } from "./tables.js";
 
 /**
  * @typedef {{depth: number, ordered: boolean, number: number, text: string}} Item
- * @typedef {{source: string, open: boolean}} Any
+ * @typedef {{source: string, open: import("./inline.js").Open}} Any
  * @typedef {Any & ({kind: "paragraph" | "quote" | "code" | "rule", text: string, language?: string}
  *   | {kind: "heading", level: number, text: string}
  *   | {kind: "list", items: Item[]}
@@ -21,7 +21,8 @@ const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
 const QUOTE = /^ {0,3}>\s?(.*)$/;
 
 /**
- * With `live` the text is being written: more may follow in its last block, which is `open` then.
+ * With `live` the text is being written: more may follow in its last block, which is `open` then; its last line may
+ * be whole.
  * @param {string} text @param {boolean} [live] @returns {Block[]}
  */
 export function blocks(text, live = false) {
@@ -91,10 +92,16 @@ export function blocks(text, live = false) {
       block = { kind: "paragraph", text: lines.slice(start, at).join("\n") };
     }
     block.source = lines.slice(start, at).join("\n");
-    block.open = live && at === lines.length;
+    block.open = live && openness(lines, at);
     found.push(block);
   }
   return found;
+}
+
+/** How far a block is done that ends before this line. @returns {import("./inline.js").Open} */
+function openness(/** @type {string[]} */ lines, /** @type {number} */ end) {
+  if (end >= lines.length) return "line";
+  return end === lines.length - 1 && lines[end].trim() === "" && "block";
 }
 
 function startsAnother(/** @type {string} */ line) {

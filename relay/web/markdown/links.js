@@ -2,7 +2,7 @@
  * Which addresses in a model's words become links, and how such a link says where it leads.
  */
 
-import { element } from "../element.js";
+import { element, filled } from "../element.js";
 
 const SCHEME = /^(?:https?:\/\/|mailto:)/i;
 const SCHEMES = ["https://", "http://", "mailto:"];
@@ -38,14 +38,14 @@ export function link(url, words) {
     rel: "noopener noreferrer",
     target: isMail ? null : "_blank",
   });
-  made.append(...words);
+  filled(made, words);
   if (!names(made.textContent, to)) made.dataset.to = to;
   return made;
 }
 
 /** What is no link yet has the element of one: its words stay, and so does what is selected in them. */
 export function halfLink(/** @type {(Node | string)[]} */ words) {
-  return element("a", {}, ...words);
+  return filled(element("a"), words);
 }
 
 /** Whether these words begin with just this host or address. */
