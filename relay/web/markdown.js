@@ -81,7 +81,8 @@ function table({ head, align, rows }, open) {
     { class: "table", role: "group", "aria-label": "Table", tabindex: 0 },
     element(
       "table",
-      {},
+      // Its columns run the way of its own words too.
+      ownWay([head, ...rows].flat().join(" ")),
       element("thead", {}, row("th", head, false)),
       rows.length > 0 &&
         element("tbody", {}, ...rows.map((texts, at) => row("td", texts, at === rows.length - 1))),

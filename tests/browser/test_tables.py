@@ -102,6 +102,27 @@ async def test_a_table_grows_by_rows_and_shows_none_of_its_marks(modules: Page) 
     assert [shown for shown in states[begun:] if "|" in shown] == []
 
 
+WAYS = """({ show }, texts) => texts.map((text) => {
+  const container = document.createElement("div");
+  document.body.replaceChildren(container);
+  show(container, text);
+  const [first, last] = container.querySelectorAll("tr:first-child > *");
+  const left = (one) => one.getBoundingClientRect().left;
+  return left(first) < left(last) ? "ltr" : "rtl";
+})"""
+
+
+async def test_the_columns_of_a_table_run_the_way_of_its_own_words(modules: Page) -> None:
+    ways = {
+        "| الاسم | العمر |\n|---|---|\n| Ada | 36 |": "rtl",
+        "| **שם** | Age |\n|---|---|\n| a | b |": "rtl",
+        "| 1 | 2 |\n|---|---|\n| سارة | 3 |": "rtl",
+        "| Name | العمر |\n|---|---|\n| سارة | 3 |": "ltr",
+        "| 1 | 2 |\n|---|---|\n| 3 | 4 |": "ltr",
+    }
+    assert await run(modules, "markdown.js", WAYS, list(ways)) == list(ways.values())
+
+
 KEPT = """({ show }, states) => {
   const container = document.createElement("div");
   container.style.width = "200px";
