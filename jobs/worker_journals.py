@@ -59,29 +59,46 @@ async def replay_journals(
     """Replays the worker's own journal, then those that nobody holds; returns when all is done.
 
     What is in them is `pending` until then. One that is damaged is said with the offset, and left
-    to a human.
+    to a human. Where the others can't be looked for, it replays its own and raises why not.
     """
     own = ending.journal
+    mine = own.pending_ids()
+    # Before the others are looked for, which may fail.
+    pending.hold(mine)
     with ExitStack() as stack:
-        journals = [own]
-        for place in await asyncio.to_thread(_existing, directory):
-            if place == own.path.parent:
-                continue
-            try:
-                left = await asyncio.to_thread(stack.enter_context, Journal.open(place, fsync))
-            except JournalLocked:
-                continue
-            except (JournalDamaged, OSError) as error:
-                log.error("a journal left behind can't be read", extra={"reason": str(error)})
-                continue
-            journals.append(left)
-        listed = [journal.pending_ids() for journal in journals]
+        try:
+            left = await _left_behind(stack, own, directory, fsync)
+        except Exception:
+            await _replay(ending, own)
+            pending.let_go(mine)
+            raise
+        journals = [own, *left]
+        listed = [mine, *(journal.pending_ids() for journal in left)]
         for event_ids in listed:
             pending.hold(event_ids)
         pending.all_listed()
         for journal, event_ids in zip(journals, listed, strict=True):
             await _replay(ending, journal)
             pending.let_go(event_ids)
+
+
+async def _left_behind(
+    stack: ExitStack, own: Journal, directory: Path, fsync: Fsync
+) -> list[Journal]:
+    """The journals beside the own one that nobody holds; they are held until the stack's end."""
+    found = []
+    for place in await asyncio.to_thread(_existing, directory):
+        if place == own.path.parent:
+            continue
+        try:
+            left = await asyncio.to_thread(stack.enter_context, Journal.open(place, fsync))
+        except JournalLocked:
+            continue
+        except (JournalDamaged, OSError) as error:
+            log.error("a journal left behind can't be read", extra={"reason": str(error)})
+            continue
+        found.append(left)
+    return found
 
 
 def _places(directory: Path) -> Iterator[Path]:
@@ -91,7 +108,9 @@ def _places(directory: Path) -> Iterator[Path]:
 
 
 def _existing(directory: Path) -> list[Path]:
-    numbered = (entry for entry in directory.glob("*/journal.jsonl") if entry.parent.name.isdigit())
+    numbered = (
+        entry for entry in directory.glob("*/journal.jsonl") if entry.parent.name.isdecimal()
+    )
     return [directory, *sorted((entry.parent for entry in numbered), key=lambda one: int(one.name))]
 
 

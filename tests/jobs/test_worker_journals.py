@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs import worker_journals
 from jobs.errors import Unavailable
 from jobs.finish import Ending, journal_record
 from jobs.generation import Generation, State
@@ -80,6 +82,9 @@ async def test_what_others_left_is_replayed_and_what_they_hold_is_not(
     second = await left_in(work, directory / "2", "second")
     third = await left_in(work, directory / "3", "third")
     tenth = await left_in(work, directory / "10", "tenth")
+    # A digit to Python, and no number: nobody's place.
+    (directory / "²").mkdir()
+    (directory / "²" / "journal.jsonl").touch()
     with Journal.open(directory / "3") as held:
         await replayed(work, directory)
         assert held.stats()["pending"] == 1
@@ -156,34 +161,43 @@ async def test_while_the_database_takes_nothing_the_replay_waits_too(
     assert (await work.read(left)).state is State.COMPLETED
 
 
-@pytest.mark.parametrize("place", ["", "2"])
-async def test_an_answer_that_a_journal_holds_is_not_asked_for_again(
-    work: Work, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    polled, may_commit = 0, asyncio.Event()
-    poll = WakingWorker._poll_iteration
+@dataclass(slots=True)
+class Replay:
+    """A worker's replay that waits for the test, and how often the worker read the queue."""
+
+    may_commit: asyncio.Event
+    polls: int = 0
+
+
+@pytest.fixture
+def replay(monkeypatch: pytest.MonkeyPatch) -> Replay:
+    """The replays of the workers hired after this."""
+    replay, poll = Replay(asyncio.Event()), WakingWorker._poll_iteration
 
     async def noted(self: WakingWorker) -> None:
-        nonlocal polled
         await poll(self)
-        polled += 1
+        replay.polls += 1
 
     async def later(*arguments: Any, **named: Any) -> Any:
-        await may_commit.wait()
+        await replay.may_commit.wait()
         return await commit(*arguments, **named)
 
     monkeypatch.setattr(WakingWorker, "_poll_iteration", noted)
     monkeypatch.setattr("jobs.worker_journals.commit", later)
-    left = await left_in(work, Path(work.settings.relay_journal_dir) / place, "kept")
+    return replay
+
+
+async def is_replayed_and_not_asked_for(work: Work, left: Generation, replay: Replay) -> None:
+    """Hires a worker that is offered what its journal holds, and sees that it leaves it alone."""
     await work.sql("UPDATE workers SET heartbeat_at = 0")
     await work.queue.enqueue(left.id, 1)
     other = await work.ask("Hello")
     await work.hire()
     # It does pick, and what it is not to run is there to be picked.
     assert (await work.ended(other)).state is State.COMPLETED
-    await eventually(lambda: polled >= 3)
+    await eventually(lambda: replay.polls >= 3)
     assert await work.sql(f"SELECT attempt FROM generations WHERE id = '{left.id}'") == [(1,)]
-    may_commit.set()
+    replay.may_commit.set()
     ended = await work.ended(left)
     assert (ended.state, ended.attempt) == (State.COMPLETED, 1)
     assert ended.output is not None
@@ -194,6 +208,37 @@ async def test_an_answer_that_a_journal_holds_is_not_asked_for_again(
         return await work.queue.depth() == 0
 
     await eventually(queue_is_empty)
+
+
+@pytest.mark.parametrize("place", ["", "2"])
+async def test_an_answer_that_a_journal_holds_is_not_asked_for_again(
+    work: Work, replay: Replay, place: str
+) -> None:
+    left = await left_in(work, Path(work.settings.relay_journal_dir) / place, "kept")
+    await is_replayed_and_not_asked_for(work, left, replay)
+
+
+async def test_nor_is_one_of_the_workers_own_journal_while_no_other_can_be_looked_for(
+    work: Work, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, readable, existing = 0, asyncio.Event(), worker_journals._existing
+
+    def sometimes(directory: Path) -> list[Path]:
+        nonlocal tries
+        tries += 1
+        if readable.is_set():
+            return existing(directory)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(worker_journals, "_existing", sometimes)
+    monkeypatch.setattr("jobs.worker.LISTED_SECONDS", 0.05)
+    directory = Path(work.settings.relay_journal_dir)
+    left = await left_in(work, directory, "kept")
+    beside = await left_in(work, directory / "2", "beside")
+    await is_replayed_and_not_asked_for(work, left, replay)
+    assert tries
+    readable.set()
+    assert (await work.ended(beside)).attempt == 1
 
 
 async def test_what_a_journal_holds_and_nobody_can_replay_is_run_again(
