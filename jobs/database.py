@@ -36,7 +36,7 @@ from jobs.database_errors import (
 )
 from jobs.errors import Unavailable
 from jobs.left_sessions import LeftSessions
-from jobs.migrations import upgrade
+from jobs.migrations import patience, upgrade
 from jobs.sqlite_driver import in_thread
 
 __all__ = [
@@ -100,10 +100,11 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> AsyncIterator[Self]:
+    async def open(cls, url: str, *, bounded: bool = True) -> AsyncIterator[Self]:
         """The database at this address; connections are made when they are needed.
 
         They are closed with the block, in bounded time also where the server does not answer.
+        Unless it is `bounded`, this side lets statements of PostgreSQL take as long as they do.
         Raises InvalidSetting for an address that is neither SQLite in a file nor PostgreSQL.
         """
         parsed = database_url(url)
@@ -113,7 +114,7 @@ class Database:
             writer, reader = sqlite_engines(parsed)
             closing = (writer.dispose, reader.dispose)
         else:
-            writer, links, left = postgresql_engine(parsed)
+            writer, links, left = postgresql_engine(parsed, bounded=bounded)
             closing = (left.close, links.close)
             reader = writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -350,11 +351,17 @@ async def migrate(url: str, told: upgrade.Told = lambda _done, _of: None) -> Non
     """Brings the database at this address to the newest schema; makes the file of a new SQLite one.
 
     `told` is called after each migration with how many are done, and of how many. Two at once are
-    harmless. Raises Unavailable and InvalidSetting.
+    harmless. Raises Unavailable (SchemaLocked where others hold a table) and InvalidSetting. On
+    PostgreSQL it takes as long as the server works at it, and a cancellation breaks it off.
     """
     async with Database.open(url) as database:
-        if not await schema_is_current(database):
+        if await schema_is_current(database):
+            return
+        if database.dialect == "sqlite":
             await database.write(lambda connection: connection.run_sync(upgrade.upgrade, told))
+            return
+        async with Database.open(url, bounded=False) as patient:
+            await patience.migrate(database, patient, told)
 
 
 async def schema_is_current(database: Database) -> bool:

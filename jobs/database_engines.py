@@ -131,10 +131,13 @@ def _begin_sqlite(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
 
-def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks, LeftSessions]:
+def postgresql_engine(
+    url: URL, *, bounded: bool = True
+) -> tuple[AsyncEngine, PostgresLinks, LeftSessions]:
     """One engine for all, what closes it, and what looks after the sessions that it leaves.
 
-    A connection that has lain idle is tried before it is used.
+    A connection that has lain idle is tried before it is used. Unless it is `bounded`, a statement
+    may take as long as the server lets it.
     """
     address, words = split_words(url)
     engine = create_async_engine(
@@ -144,7 +147,11 @@ def postgresql_engine(url: URL) -> tuple[AsyncEngine, PostgresLinks, LeftSession
         pool_use_lifo=True,
         pool_timeout=STATEMENT_SECONDS,
         pool_recycle=1800,
-        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS, **words},
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": STATEMENT_SECONDS if bounded else None,
+            **words,
+        },
         **_COMMON,
     )
     event.listen(engine.sync_engine, "connect", _limit_session)

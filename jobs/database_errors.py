@@ -126,7 +126,7 @@ def was_cut(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
-def has_collided(error: Exception) -> bool:
+def has_collided(error: BaseException | None) -> bool:
     """Whether two transactions stood in each other's way, so that the same again may pass."""
     return isinstance(error, DBAPIError) and _sqlstate(error) in _COLLIDED_CODES
 

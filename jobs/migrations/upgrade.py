@@ -11,8 +11,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+LOCK_SECONDS = 3.0
+"""How long a table's lock is waited for: whatever comes to that table meanwhile waits behind."""
+
+# No statement's time is limited, nor how long another migration is waited for.
+_UNLIMITED = text("SET LOCAL statement_timeout = 0")
 # The name of this lock among PostgreSQL's advisory ones; SQLite's is the write lock.
 _LOCK = text("SELECT pg_advisory_xact_lock(5067, 1)")
+_SHORT_LOCKS = text("SELECT set_config('lock_timeout', :limit, true)")
 
 
 Told = Callable[[int, int], None]
@@ -25,7 +31,9 @@ def upgrade(connection: Connection, told: Told) -> None:
     `told` is called after each migration.
     """
     if connection.dialect.name == "postgresql":
+        connection.execute(_UNLIMITED)
         connection.execute(_LOCK)
+        connection.execute(_SHORT_LOCKS, {"limit": f"{round(LOCK_SECONDS * 1000)}ms"})
     config = _config()
     config.attributes["connection"] = connection
     missing, done = _missing(connection), itertools.count(1)

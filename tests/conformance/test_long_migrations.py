@@ -1,0 +1,170 @@
+"""A migration takes as long as PostgreSQL works at it, and keeps nobody waiting for a lock."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs import database_engines
+from jobs.database import Database, migrate, schema_is_current
+from jobs.errors import Unavailable
+from jobs.migrations import patience, upgrade
+from tests.services import DelayingProxy, PostgresServer, eventually
+
+LIMIT_SECONDS = 0.5
+"""What a statement may take here, at the server and at this side."""
+WORK_SECONDS = 3 * LIMIT_SECONDS
+INDEXES = (
+    "ix_persona_versions_generation_id",
+    "ix_conversations_forked_from",
+    "ix_personas_deleted_at",
+    "ix_threads_generation_id",
+)
+_SLOW = """
+CREATE SEQUENCE indexed;
+CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS
+  $$ BEGIN IF nextval('indexed') = 1 THEN PERFORM pg_sleep({seconds}); END IF; END $$;
+CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION slow();
+"""
+
+
+class Old:
+    """A database before its last migration, whose first statement over a table takes long."""
+
+    def __init__(self, server: PostgresServer, name: str) -> None:
+        self.url = server.url(name)
+        self._server, self._name = server, name
+
+    def sql(self, statement: str) -> str:
+        return self._server.sql(statement, self._name)
+
+    def slow(self, seconds: float = WORK_SECONDS) -> None:
+        self.sql(_SLOW.format(seconds=seconds))
+
+    def works(self) -> bool:
+        """Whether a session makes an index now."""
+        return self.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
+
+
+@pytest.fixture
+def old(postgres_server: PostgresServer, migrated_postgres: str) -> Iterator[Old]:
+    name = postgres_server.create_database(migrated_postgres)
+    old = Old(postgres_server, name)
+    old.sql(f"DROP INDEX {', '.join(INDEXES)}; UPDATE alembic_version SET version_num = '0005'")
+    yield old
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short limits of statements, and of silence in a transaction, at both sides."""
+    monkeypatch.setattr(database_engines, "STATEMENT_SECONDS", LIMIT_SECONDS)
+    limits = ("statement_timeout", "idle_in_transaction_session_timeout")
+    set_them = (f"set_config('{one}', '{round(LIMIT_SECONDS * 1000)}ms', false)" for one in limits)
+    monkeypatch.setattr(database_engines, "_LIMIT", f"SELECT {', '.join(set_them)}")
+
+
+async def test_a_migration_outlasts_the_limit_of_statements(hasty: None, old: Old) -> None:
+    async def as_long(connection: AsyncConnection) -> None:
+        await connection.execute(text(f"SELECT pg_sleep({WORK_SECONDS})"))
+
+    old.slow()
+    async with Database.open(old.url) as db:
+        with pytest.raises(Unavailable):
+            await db.write(as_long)
+        before = time.monotonic()
+        await migrate(old.url)
+        assert time.monotonic() - before > WORK_SECONDS
+        assert await schema_is_current(db)
+
+
+async def test_who_migrates_beside_a_long_migration_waits_for_it(
+    hasty: None, old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "LOCK_SECONDS", 0.1)
+    old.slow()
+    done: tuple[list[int], list[int]] = ([], [])
+
+    async def one(told: list[int]) -> None:
+        await migrate(old.url, lambda count, _: told.append(count))
+
+    await asyncio.gather(*map(one, done))
+    assert sorted(done) == [[], [1]]
+
+
+async def test_a_lock_that_somebody_keeps_ends_a_migration_soon_and_nothing_is_changed(
+    old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes to that table later would wait behind it."""
+    monkeypatch.setattr(upgrade, "LOCK_SECONDS", 0.1)
+    held, free = asyncio.Event(), asyncio.Event()
+
+    async def hold(connection: AsyncConnection) -> None:
+        await connection.execute(text("LOCK TABLE threads IN ROW EXCLUSIVE MODE"))
+        held.set()
+        await free.wait()
+
+    async with Database.open(old.url) as db:
+        holding = asyncio.create_task(db.write(hold))
+        await held.wait()
+        before = time.monotonic()
+        with pytest.raises(patience.SchemaLocked, match="holds a lock"):
+            await migrate(old.url)
+        assert time.monotonic() - before < database_engines.STILL_SECONDS / 2
+        assert not await schema_is_current(db)
+        free.set()
+        await holding
+        await migrate(old.url)
+        assert await schema_is_current(db)
+
+
+async def test_a_migration_that_is_cancelled_is_broken_off_at_the_server_too(old: Old) -> None:
+    old.slow(30)
+    migrating = asyncio.create_task(migrate(old.url))
+    await eventually(old.works)
+    before = time.monotonic()
+    migrating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await migrating
+    assert time.monotonic() - before < 3
+    await eventually(lambda: not old.works())
+    async with Database.open(old.url) as db:
+        assert not await schema_is_current(db)
+
+
+async def test_a_migration_is_given_up_once_nothing_is_seen_of_its_session(
+    hasty: None, old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: over a link that is forgotten the server works on, and may yet be heard."""
+    monkeypatch.setattr(patience, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "LOST_SECONDS", 2 * LIMIT_SECONDS)
+    old.slow(6 * LIMIT_SECONDS)
+    async with DelayingProxy.before(old.url) as proxy:
+        migrating = asyncio.create_task(migrate(proxy.url(old.url)))
+        await eventually(old.works)
+        proxy.forget_open()
+        before = time.monotonic()
+        with pytest.raises(Unavailable):
+            await migrating
+        assert 5 * LIMIT_SECONDS < time.monotonic() - before < 20 * LIMIT_SECONDS
+        assert proxy.counts.held
+
+
+async def test_a_migration_whose_server_is_gone_is_given_up(
+    hasty: None, old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "LOST_SECONDS", LIMIT_SECONDS)
+    old.slow()
+    async with DelayingProxy.before(old.url) as proxy:
+        migrating = asyncio.create_task(migrate(proxy.url(old.url)))
+        await eventually(old.works)
+        proxy.black_hole()
+        before = time.monotonic()
+        with pytest.raises(Unavailable):
+            await migrating
+        assert time.monotonic() - before < 15
+        assert proxy.counts.held
