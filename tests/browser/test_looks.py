@@ -1,5 +1,6 @@
 """What the page is for everyone: safe, honest, for small screens, keyboards, screen readers."""
 
+import re
 from typing import Literal
 
 import pytest
@@ -92,6 +93,23 @@ async def test_a_screen_reader_hears_of_turns_and_not_of_tokens(visit: Visit) ->
     ]
     live = visit.page.locator("[aria-live]")
     await expect(live).to_have_count(1)
+
+
+async def test_a_screen_reader_is_told_who_speaks(visit: Visit) -> None:
+    await visit.open("#/chat", "demo-echo-fast")
+    for said in ("line\n" * 60, "Second"):
+        await visit.say(said)
+        await visit.quiet()
+    told = await visit.test_id("turns").aria_snapshot()
+    assert re.findall("paragraph: (You|Answer)", told) == ["You", "Answer"] * 2
+    widths = "all => all.map((one) => one.getBoundingClientRect().width)"
+    label = visit.test_id("turn-user").get_by_text("You", exact=True)
+    assert await label.evaluate_all(widths) == [1, 1]
+    # What nobody sees takes no place, however far down it is.
+    high, shown = await visit.page.evaluate(
+        "[document.documentElement.scrollHeight, document.documentElement.clientHeight]"
+    )
+    assert high == shown
 
 
 async def test_every_control_has_a_name(visit: Visit) -> None:

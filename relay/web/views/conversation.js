@@ -93,7 +93,8 @@ export function conversationView({ onRetry, onWithdraw, onOpenFile, onSight }) {
       const made = element("li", { ...common, class: "turn outcome" }, why, retry);
       return Object.assign(made, { parts: { why, retry } });
     }
-    const who = element("p", { class: "who" });
+    // Sight has the bubble's place and colour.
+    const who = element("p", { class: entry.role === "assistant" ? "who" : "announcer" });
     const body = element("div", { class: "words", data: { testid: "words" } });
     if (entry.role !== "assistant") {
       body.dir = "auto";
