@@ -51,6 +51,27 @@ async def test_a_long_word_of_a_heading_breaks_and_moves_no_pane_sideways(visit:
     assert wide == shown
 
 
+@pytest.mark.parametrize("width", [1360, 360])
+@pytest.mark.parametrize("name", ["Ada", "Donaudampf" * 8 + "x"])
+async def test_the_question_before_a_deletion_is_whole_and_within_the_window(
+    visit: Visit, name: str, width: int
+) -> None:
+    await visit.open()
+    await visit.create(name, "A patient tutor.")
+    await visit.page.set_viewport_size({"width": width, "height": 700})
+    await visit.test_id("delete").click()
+    dialog = visit.test_id("delete-dialog")
+    left, right = await dialog.evaluate(
+        "one => [one.getBoundingClientRect().left, one.getBoundingClientRect().right]"
+    )
+    assert left >= 12
+    assert right <= width - 12
+    wide, shown = await dialog.evaluate("one => [one.scrollWidth, one.clientWidth]")
+    assert wide == shown
+    await visit.keep_screenshot(f"delete-{len(name)}-{width}")
+    await assert_accessible(visit)
+
+
 async def test_text_runs_the_way_of_its_own_words(visit: Visit) -> None:
     await visit.open("#/chat", "demo-echo-fast")
     box = visit.test_id("composer")
