@@ -23,6 +23,8 @@ from tests.services import eventually
 pytestmark = pytest.mark.timeout(180)
 
 AT_ONCE = 5
+WAVES = 4
+"""On a busy machine one worker may stand still for as long as the others take of one wave."""
 
 
 async def test_a_stream_begun_on_one_relay_resumes_on_the_other(fleet: Fleet) -> None:
@@ -40,11 +42,15 @@ async def test_a_stream_begun_on_one_relay_resumes_on_the_other(fleet: Fleet) ->
 
 
 async def test_the_work_is_shared_by_all_workers(fleet: Fleet) -> None:
-    readers = await wave(fleet, 12, "demo-words-40-pace-60")
-    holders = {await fleet.holder(reader.generation_id) for reader in readers}
+    holders: set[Member] = set()
+    for _ in range(WAVES):
+        readers = await wave(fleet, 12, "demo-words-40-pace-60")
+        holders |= {await fleet.holder(reader.generation_id) for reader in readers}
+        for reader in readers:
+            await assert_whole(fleet, reader, words(40))
+        if holders == set(fleet.workers):
+            break
     assert holders == set(fleet.workers)
-    for reader in readers:
-        await assert_whole(fleet, reader, words(40))
 
 
 async def test_a_rolling_restart_of_everything_under_load_loses_nothing(fleet: Fleet) -> None:
