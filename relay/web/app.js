@@ -64,7 +64,9 @@ let drawing = false;
 /** What this tab began last, as it was accepted. @type {any} */
 let made = null;
 
-const list = sidebar(byId("list"), { onError: unread, onToken: admitted });
+/** What the address named when the place was opened. */
+let opened = addressed();
+const list = sidebar(byId("list"), { onError: unread, onToken: admitted, onDrawn: drawSoon });
 const files = inspector(byId("inspector"));
 const title = heading({
   onDeleted(id) {
@@ -194,8 +196,22 @@ function isActive() {
   return Boolean(live && !live.shown.generation);
 }
 
+function isMissing() {
+  return place?.known.error?.status === 404;
+}
+
+/** The open persona's name: the list may know it before the place is loaded. */
+function personaName() {
+  return place?.known.persona?.name ?? list.nameOf(opened.id);
+}
+
+function called() {
+  if (isMissing()) return "Not there";
+  return opened.kind === "personas" ? (personaName() ?? "Persona") : "Chat";
+}
+
 function showTitle() {
-  const title = `${isActive() ? "● " : ""}${place?.known.persona?.name ?? "Chat"} · Persona Relay`;
+  const title = `${isActive() ? "● " : ""}${called()} · Persona Relay`;
   if (document.title !== title) document.title = title;
 }
 
@@ -224,12 +240,12 @@ function drawSoon() {
 function draw() {
   if (!place) return;
   const { known } = place;
-  const isMissing = known.error?.status === 404;
+  const missing = isMissing();
   // What was deleted meanwhile is not shown any more.
-  if (isMissing && known.loaded) return open();
+  if (missing && known.loaded) return open();
   const live = known.live;
   const active = isActive();
-  title.update(known);
+  title.update(known, called());
   const hint = known.loaded ? "Say something to begin." : known.error ? "" : "Loading…";
   main.toggleAttribute("data-loading", !known.loaded && !known.error);
   talk.update(transcript(known), known, { hint, waits: box.waits() });
@@ -238,15 +254,15 @@ function draw() {
   if (live) list.note({ ...live.generation, state: live.shown.state });
   const prompt = active
     ? "Add something for after this"
-    : known.persona
-      ? `Ask ${known.persona.name} to change, or just ask`
+    : opened.kind === "personas"
+      ? `Ask ${personaName() ?? "the persona"} to change, or just ask`
       : "Write a message";
   box.update({ active, stopping: live?.stopping ?? false, prompt });
   trouble.hidden = !known.error;
-  const why = isMissing ? "It is not there: deleted, or never made." : known.error?.message;
+  const why = missing ? "It is not there: deleted, or never made." : known.error?.message;
   if (known.error) setText(trouble, why);
-  if (isMissing && box.node.contains(document.activeElement)) main.focus();
-  box.node.hidden = isMissing;
+  if (missing && box.node.contains(document.activeElement)) main.focus();
+  box.node.hidden = missing;
   showTitle();
 }
 
@@ -300,7 +316,8 @@ function open() {
   trouble.hidden = true;
   box.settle();
   box.node.hidden = false;
-  const { kind, id } = addressed();
+  opened = addressed();
+  const { kind, id } = opened;
   showPane("conversation");
   list.show(id);
   box.open(`#/${kind}/${id}`);
@@ -313,7 +330,7 @@ function open() {
   } else if (kind === "chat") {
     main.replaceChildren(trouble, title.node, talk.node, box.node);
     const nobody = { persona: null, live: null };
-    title.update(nobody);
+    title.update(nobody, called());
     talk.update(
       [],
       nobody,

@@ -93,10 +93,10 @@ export function heading({ onDeleted, onError }) {
       element("div", { class: "heading-actions" }, take, remove),
       dialog,
     ),
-    /** @param {any} known */
-    update(known) {
+    /** @param {any} known @param {string} called */
+    update(known, called) {
       persona = known.persona;
-      setText(name, persona?.name ?? "Chat");
+      setText(name, called);
       version.hidden = !persona;
       setText(version, persona?.version > 0 ? `version ${persona.version}` : "draft");
       take.hidden = !persona || persona.version === 0;

@@ -21,9 +21,9 @@ const DETAILS = {
 
 /**
  * @param {HTMLElement} root
- * @param {{onError: (error: any) => void, onToken: () => void}} hooks
+ * @param {{onError: (error: any) => void, onToken: () => void, onDrawn: () => void}} hooks
  */
-export function sidebar(root, { onError, onToken }) {
+export function sidebar(root, { onError, onToken, onDrawn }) {
   const abort = new AbortController();
   /** @type {any[]} */
   let newest = [];
@@ -212,6 +212,7 @@ export function sidebar(root, { onError, onToken }) {
     talks.hidden = drawn.chats.length === 0;
     noTalks.hidden = !loaded || drawn.chats.length > 0;
     moreTalks.hidden = !loaded || !chats.hasMore;
+    onDrawn();
   }
 
   async function load() {
@@ -291,6 +292,10 @@ export function sidebar(root, { onError, onToken }) {
         }, TOGETHER_MS);
     },
     forget,
+    /** The name of a persona that is listed. */
+    nameOf(/** @type {string} */ id) {
+      return [...newest, ...further].find((one) => one.id === id)?.name;
+    },
     /** Leaves out what the feed tells is deleted. */
     leaveOut(/** @type {any} */ { personas, generations }) {
       personas.forEach(forget);
