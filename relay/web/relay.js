@@ -118,9 +118,9 @@ export function follow(id, options) {
     if (TERMINAL.has(event.type)) end(event.data.generation);
   }
 
-  /** Takes what another tab read, from the cursor on. */
+  /** Takes what another tab reads from the cursor on. */
   function link() {
-    const from = heard.findIndex((one) => one.from === cursor);
+    const from = [...heard, { from: heard.at(-1)?.to }].findIndex((one) => one.from === cursor);
     if (linked !== from >= 0) stir();
     linked = from >= 0;
     if (linked) for (const { event } of heard.splice(0).slice(from)) give(event);
@@ -186,8 +186,8 @@ export function follow(id, options) {
       },
       (ms) => (retryMs = Math.max(ms, 100)),
     );
-    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let got; !signal.aborted && !(got = await reader.read()).done;) feed(got.value);
+    const text = body.pipeThrough(new TextDecoderStream());
+    await text.pipeTo(new WritableStream({ write: feed }));
   }
 
   /** Reads with one of a browser's few connections. */
