@@ -14,7 +14,6 @@ import { inline } from "./markdown/inline.js";
 /**
  * @typedef {import("./markdown/inline.js").Open} Open
  * @typedef {import("./markdown/blocks.js").Block} Block
- * @typedef {import("./markdown/blocks.js").Item} Item
  * @typedef {import("./markdown/tables.js").Table} Table
  */
 
@@ -22,29 +21,15 @@ import { inline } from "./markdown/inline.js";
 const SENTENCE = 40;
 
 /**
- * @param {Item[]} items @param {number} from @param {number} depth @param {Open} open
- * @returns {[Element, number]}
+ * What an item or a quote holds. Its first words stand in it themselves, however much follows: what is selected in
+ * them stays so.
+ * @param {Block[]} inner
  */
-function list(items, from, depth, open) {
-  const first = items[from];
-  const made = element(first.ordered ? "ol" : "ul", {
-    start: first.ordered && first.number !== 1 ? first.number : null,
-    ...ownWay(first.text),
-  });
-  let at = from;
-  while (at < items.length && items[at].depth >= depth) {
-    if (items[at].depth > depth && made.lastElementChild) {
-      const [nested, next] = list(items, at, items[at].depth, open);
-      made.lastElementChild.append(nested);
-      at = next;
-      continue;
-    }
-    if (items[at].ordered !== first.ordered) break;
-    const isLast = at === items.length - 1;
-    made.append(filled(element("li"), inline(items[at].text, { open: isLast && open })));
-    at += 1;
-  }
-  return [made, at];
+function contents(inner) {
+  const [first, ...rest] = inner;
+  return first?.kind === "paragraph"
+    ? [...inline(first.text, { open: first.open }), ...rest.map(draw)]
+    : inner.map(draw);
 }
 
 function classOf(/** @type {string} */ cell, /** @type {string | null} */ side) {
@@ -110,18 +95,17 @@ function draw(block) {
         element("code", { text: block.text, data: { language: block.language } }),
       );
     case "quote":
-      return filled(element("blockquote", ownWay(block.text)), inline(block.text, { open }));
+      return filled(element("blockquote", ownWay(block.source)), contents(block.inner));
     case "rule":
       return element("hr");
-    case "list": {
-      const whole = element("div", { class: "lists" });
-      for (let at = 0; at < block.items.length;) {
-        const [made, next] = list(block.items, at, block.items[at].depth, open);
-        whole.append(made);
-        at = next;
-      }
-      return whole;
-    }
+    case "list":
+      return filled(
+        element(block.ordered ? "ol" : "ul", {
+          start: block.ordered && block.number !== 1 ? block.number : null,
+          ...ownWay(block.source),
+        }),
+        block.items.map((item) => filled(element("li"), contents(item))),
+      );
     case "table":
       return table(block, open);
     default:

@@ -145,9 +145,9 @@ async def test_a_fence_inside_a_list_is_code_and_an_escaped_mark_is_itself(modul
     text = "1. First\n    ```js\n    let x = 1;\n      y();\n    ```\n2. Second"
     drawn = await run(modules, "markdown.js", SHOW, [text])
     assert drawn["fresh"] == (
-        '<div class="lists"><ol dir="ltr"><li>First</li></ol></div>'
+        '<ol dir="ltr"><li>First'
         '<pre tabindex="0"><code data-language="js">let x = 1;\n  y();</code></pre>'
-        '<div class="lists"><ol start="2" dir="ltr"><li>Second</li></ol></div>'
+        "</li><li>Second</li></ol>"
     )
     escaped = "\\*escaped\\* and *a \\* b* and \\_x\\_ in C:\\dir"
     drawn = await run(modules, "markdown.js", SHOW, [escaped])

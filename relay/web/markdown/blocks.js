@@ -2,23 +2,31 @@
  * The blocks of a Markdown text: paragraphs, headings, lists, quotes, code, rules, tables. A pure function.
  */
 
-import { beginsTable, table, withoutBareMarks } from "./tables.js";
+import {
+  beginsBlock,
+  fence,
+  heading,
+  isBlank,
+  isRule,
+  marker,
+  outdented,
+  quoted,
+} from "./lines.js";
+import { listAt, withoutBareItem } from "./lists.js";
+import { beginsTable, table, withoutBareRow } from "./tables.js";
+
+/** Lists and quotes in lists and quotes, deeper than this, are text: each is read once more for each around it. */
+const DEEPEST = 8;
 
 /**
- * @typedef {{depth: number, ordered: boolean, number: number, text: string}} Item
- * @typedef {{source: string, open: import("./inline.js").Open}} Any
- * @typedef {Any & ({kind: "paragraph" | "quote" | "code" | "rule", text: string, language?: string}
+ * @typedef {import("./inline.js").Open} Open
+ * @typedef {{kind: "paragraph", text: string} | {kind: "code", text: string, language: string} | {kind: "rule"}
  *   | {kind: "heading", level: number, text: string}
- *   | {kind: "list", items: Item[]}
- *   | ({kind: "table"} & import("./tables.js").Table))} Block
+ *   | {kind: "quote", inner: Block[]}
+ *   | {kind: "list", ordered: boolean, number: number, items: Block[][]}
+ *   | ({kind: "table"} & import("./tables.js").Table)} Kind
+ * @typedef {Kind & {source: string, open: Open}} Block
  */
-
-// However far it is indented: it may belong to an item of a list.
-const FENCE = /^([ \t]*)(`{3,}|~{3,})\s*([\w+#.-]*)[^`]*$/;
-const HEADING = /^(#{1,6})\s+(.*?)\s*#*$/;
-const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
-const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
-const QUOTE = /^ {0,3}>\s?(.*)$/;
 
 /**
  * With `live` the text is being written: more may follow in its last block, which is `open` then; its last line may
@@ -26,86 +34,92 @@ const QUOTE = /^ {0,3}>\s?(.*)$/;
  * @param {string} text @param {boolean} [live] @returns {Block[]}
  */
 export function blocks(text, live = false) {
-  const lines = (live ? withoutBareMarks(text) : text).split("\n");
-  /** @type {any[]} */
+  return read(text.split("\n"), live, 0);
+}
+
+/** @param {string[]} written @param {boolean} live @param {number} depth @returns {Block[]} */
+function read(written, live, depth) {
+  const lines = live ? withoutBareItem(withoutBareRow(written)) : written;
   const found = [];
-  let at = 0;
-  while (at < lines.length) {
-    const start = at;
-    const line = lines[at];
-    /** @type {any} */
-    let block = null;
-    /** @type {RegExpMatchArray | null} */
-    let match;
-    if (line.trim() === "") {
+  for (let at = 0; at < lines.length;) {
+    if (isBlank(lines[at])) {
       at += 1;
       continue;
     }
-    if ((match = line.match(FENCE))) {
-      const [, indent, fence, language] = match;
-      const closing = new RegExp(`^[ \\t]*${fence[0]}{${fence.length},}\\s*$`);
-      const margin = new RegExp(`^[ \\t]{0,${indent.length}}`);
-      at += 1;
-      while (at < lines.length && !closing.test(lines[at])) at += 1;
-      const code = lines.slice(start + 1, at).map((one) => one.replace(margin, ""));
-      block = { kind: "code", language, text: code.join("\n") };
-      at += 1;
-    } else if ((match = line.match(HEADING))) {
-      block = { kind: "heading", level: match[1].length, text: match[2] };
-      at += 1;
-    } else if (RULE.test(line)) {
-      block = { kind: "rule", text: "" };
-      at += 1;
-    } else if (QUOTE.test(line)) {
-      const quoted = [];
-      for (; at < lines.length && (match = lines[at].match(QUOTE)); at += 1) quoted.push(match[1]);
-      block = { kind: "quote", text: quoted.join("\n") };
-    } else if (ITEM.test(line)) {
-      const items = [];
-      for (; at < lines.length && lines[at].trim() !== ""; at += 1) {
-        match = lines[at].match(ITEM);
-        if (match) {
-          const depth = Math.min(Math.floor(match[1].replaceAll("\t", "    ").length / 2), 5);
-          items.push({
-            depth,
-            ordered: match[2] !== undefined,
-            number: Number(match[2] ?? 0),
-            text: match[3],
-          });
-        } else if (startsAnother(lines[at]) || beginsTable(lines, at)) break;
-        else items[items.length - 1].text += `\n${lines[at].trim()}`;
-      }
-      block = { kind: "list", items };
-    } else if (beginsTable(lines, at)) {
-      at += 2;
-      while (at < lines.length && lines[at].trim() !== "" && !startsAnother(lines[at])) at += 1;
-      block = { kind: "table", ...table(lines.slice(start, at)) };
-    } else {
-      at += 1;
-      while (
-        at < lines.length &&
-        lines[at].trim() !== "" &&
-        !startsAnother(lines[at]) &&
-        !beginsTable(lines, at)
-      )
-        at += 1;
-      block = { kind: "paragraph", text: lines.slice(start, at).join("\n") };
-    }
-    block.source = lines.slice(start, at).join("\n");
-    block.open = live && openness(lines, at);
-    found.push(block);
+    const { end, make } = blockAt(lines, at, depth);
+    const open = live && openness(lines, end);
+    found.push({ ...make(open), source: lines.slice(at, end).join("\n"), open });
+    at = end;
   }
   return found;
 }
 
-/** How far a block is done that ends before this line. @returns {import("./inline.js").Open} */
+/** How far a block is done that ends before this line. @returns {Open} */
 function openness(/** @type {string[]} */ lines, /** @type {number} */ end) {
   if (end >= lines.length) return "line";
-  return end === lines.length - 1 && lines[end].trim() === "" && "block";
+  return end === lines.length - 1 && isBlank(lines[end]) && "block";
 }
 
-function startsAnother(/** @type {string} */ line) {
-  return (
-    FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || ITEM.test(line)
-  );
+/**
+ * Where the block that begins here ends, and what it is.
+ * @param {string[]} lines @param {number} start @param {number} depth
+ * @returns {{end: number, make: (open: Open) => Kind}}
+ */
+function blockAt(lines, start, depth) {
+  const line = lines[start];
+  const whole = (/** @type {number} */ end, /** @type {Kind} */ kind) => ({
+    end,
+    make: () => kind,
+  });
+  /** @param {string[]} inner @param {Open} open */
+  const within = (inner, open) =>
+    read(open === "block" ? [...inner, ""] : inner, open !== false, depth + 1);
+
+  const begun = fence(line);
+  if (begun) {
+    let end = start + 1;
+    while (end < lines.length && !begun.closing.test(lines[end])) end += 1;
+    const code = lines.slice(start + 1, end).map((one) => outdented(one, begun.indent));
+    return whole(end + 1, { kind: "code", language: begun.language, text: code.join("\n") });
+  }
+  const head = heading(line);
+  if (head) return whole(start + 1, { kind: "heading", ...head });
+  if (isRule(line)) return whole(start + 1, { kind: "rule" });
+  if (depth < DEEPEST && quoted(line) !== null) {
+    const inner = [];
+    for (let at = start; at < lines.length; at += 1) {
+      const one = quoted(lines[at]);
+      if (one === null) break;
+      inner.push(one);
+    }
+    return {
+      end: start + inner.length,
+      make: (open) => ({ kind: "quote", inner: within(inner, open) }),
+    };
+  }
+  if (depth < DEEPEST && marker(line)) {
+    const { end, items, ...kind } = listAt(lines, start);
+    const last = items.length - 1;
+    return {
+      end,
+      make: (open) => ({
+        kind: "list",
+        ...kind,
+        items: items.map((item, at) => within(item, at === last && open)),
+      }),
+    };
+  }
+  const isTable = beginsTable(lines, start);
+  let end = start + (isTable ? 2 : 1);
+  while (
+    end < lines.length &&
+    !isBlank(lines[end]) &&
+    !beginsBlock(lines[end]) &&
+    (isTable || !beginsTable(lines, end))
+  )
+    end += 1;
+  const own = lines.slice(start, end);
+  if (isTable) return whole(end, { kind: "table", ...table(own) });
+  const text = (depth > 0 ? own.map((one) => one.trimStart()) : own).join("\n");
+  return whole(end, { kind: "paragraph", text });
 }

@@ -39,10 +39,10 @@ export function table([first, dashes, ...rest]) {
   };
 }
 
-/** A text that is being written, without a last line that may become a row and has no word of it yet. */
-export function withoutBareMarks(/** @type {string} */ text) {
-  const end = text.lastIndexOf("\n") + 1;
-  if (end === 0 || !MARKS_ALONE.test(text.slice(end))) return text;
-  const before = text.slice(text.lastIndexOf("\n", end - 2) + 1, end);
-  return before.includes("|") ? text.slice(0, end) : text;
+/** Lines that are being written, without a last one that may become a row and has no word of it yet. */
+export function withoutBareRow(/** @type {string[]} */ lines) {
+  const [before, last] = lines.slice(-2);
+  return last !== undefined && MARKS_ALONE.test(last) && before.includes("|")
+    ? [...lines.slice(0, -1), ""]
+    : lines;
 }
