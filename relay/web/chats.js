@@ -16,7 +16,8 @@ const LONGEST_TITLE = 80;
 const ENDED = new Set(["completed", "failed", "cancelled", "expired"]);
 const BLOCK_MARK = /^\s*(?:(?:#{1,6}|>|[-*+])\s+)+/;
 const FENCE = /^\s*(?:`{3,}|~{3,})/;
-const EMPHASIS = /(\*\*|__|`+|(?<![\w*])\*|(?<!\w)_)([^\s*_`](?:.*?[^\s*_`])?)\1(?!\w)/g;
+const EMPHASIS =
+  /(\*{2,3}|_{2,3}|~~|`+|(?<![\w*])\*|(?<!\w)_)([^\s*_~`](?:.*?[^\s*_~`])?)\1(?!\w)/g;
 
 /** A kind as a person reads it: `weekly_report` is a “Weekly report”. */
 export function kindName(/** @type {string} */ kind) {

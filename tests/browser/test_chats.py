@@ -97,6 +97,7 @@ async def test_a_title_has_no_marks_of_markdown(modules: Page) -> None:
         "# A *big* plan\nfor today": "A big plan",
         "\n\n> - **Why** `x_y`?": "Why x_y?",
         "```py\nprint(1)\n```": "print(1)",
+        "***Both*** and ~~not~~ that": "Both and not that",
         "2 * 3 * 4 and snake_case_name": "2 * 3 * 4 and snake_case_name",
         "***": "***",
         "```": "```",
