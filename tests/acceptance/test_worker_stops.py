@@ -1,5 +1,6 @@
-"""A worker that is stopped while the database can't be reached keeps what it was paid for."""
+"""A worker that is stopped while it can't reach what it needs keeps what it was paid for."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from jobs.generation import Generation, State
 from jobs.journal import Journal
-from tests.jobs.at_work import Work, at_work
+from jobs.worker import DRAIN_SECONDS
+from tests.jobs.at_work import Work, at_work, text_of
 from tests.services import DelayingProxy, Direction, eventually
 
 GRACE = 1.4
@@ -57,6 +59,27 @@ async def test_what_ends_within_the_grace_is_journalled_where_the_database_does_
         assert [role for role, _, _ in await work.turns(one)] == ["user", "assistant"]
     assert len(await work.requests()) == len(short) + 1
     assert await is_lost_and_not_ended(work, long)
+
+
+async def test_what_had_ended_is_told_to_a_redis_that_is_back_only_while_the_worker_stops(
+    work: Work, redis_url: str
+) -> None:
+    async with DelayingProxy.before(redis_url) as link:
+        hired = await work.hire(grace=GRACE, relay_redis_url=link.url(redis_url))
+        asked = await work.ask("Hello", model="demo-words-40-pace-20")
+        await work.wrote(asked)
+        link.refuse()
+        assert link.abort()
+        ended = await work.ended(asked)
+        assert ended.output is not None
+        told = await work.log(asked)
+        assert told[-1].name == "token"
+        assert len(text_of(told)) < len(ended.output.text)
+        asyncio.get_running_loop().call_later(DRAIN_SECONDS / 6, link.heal)
+        await hired.dismiss()
+    told = await work.log(asked)
+    assert text_of(told) == ended.output.text
+    assert told[-1].name == "completed"
 
 
 async def only_the_long_one_goes_on(work: Work) -> bool:
