@@ -8,6 +8,7 @@ import asyncio
 import email.utils
 import errno
 import ipaddress
+import logging
 import math
 import os
 import random
@@ -41,6 +42,8 @@ __all__ = [
     "TextPiece",
 ]
 
+log = logging.getLogger(__name__)
+
 TRIES = 3
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -53,6 +56,9 @@ _FIRST_WAIT_SECONDS = 0.5
 _USAGE_SECONDS = 2.0
 # What is left of a body is read for this long, so that its connection can serve the next round.
 _REST_SECONDS = 0.1
+_OWN_SHORTAGES = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
 # aiohttp's own errors pass the SDK's transport where it has no name for them.
 _LOST = (openai.APIConnectionError, httpx2.RequestError, aiohttp.ClientError, OSError)
 
@@ -289,6 +295,12 @@ def _unavailable(error: BaseException) -> ProviderFailed:
         number = cause.errno if isinstance(cause, OSError) else None
         if number is not None and number in errno.errorcode:
             reason = f" ({os.strerror(number)})"
+            if number in _OWN_SHORTAGES:
+                # No failure of the endpoint, which other workers may well reach.
+                log.error("no connection to the model can be made", extra={"reason": reason[2:-1]})
+                return ProviderFailed(
+                    "model_unavailable", f"the worker can't connect to the model{reason}"
+                )
         cause = cause.__cause__ or cause.__context__
     return ProviderFailed(
         "model_unavailable", f"the model's endpoint gave no answer{reason}", of_endpoint=True

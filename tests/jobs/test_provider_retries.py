@@ -1,7 +1,12 @@
 """When a request is sent again, how often, after how long, and what is told when it was no use."""
 
 import email.utils
+import os
+import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -171,6 +176,36 @@ async def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
     assert raised.value.code == "model_unavailable"
     assert raised.value.retryable
     assert raised.value.message == "the model's endpoint gave no answer (Connection refused)"
+
+
+async def test_a_worker_without_open_files_is_told_as_its_own_and_not_the_endpoints_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with opened(ANSWER) as (model, provider):
+        with no_more_files(), pytest.raises(ProviderFailed) as raised:
+            await ask(provider)
+        assert len(model.requests) == 0
+        assert isinstance((await ask(provider))[-1], Finished)
+    assert raised.value.code == "model_unavailable"
+    assert raised.value.message == "the worker can't connect to the model (Too many open files)"
+    assert raised.value.retryable
+    # The breaker, which all workers share, counts what is the endpoint's.
+    assert not raised.value.of_endpoint
+    told = {record.message for record in caplog.records if record.levelname == "ERROR"}
+    assert told == {"no connection to the model can be made"}
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process may open no file until the block ends."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The lowest number that is free would be the next one's.
+    with Path(os.devnull).open("rb") as lowest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno(), limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def test_a_host_without_a_name_is_unavailable() -> None:
