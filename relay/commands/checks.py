@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["ok", "warning", "problem"]
-CLOCK_SECONDS = 2.0
+CLOCK_SECONDS = 1.0
 """A larger difference shows, in the ends of tickets and tokens for instance."""
 
 

@@ -48,10 +48,11 @@ async def check_database(settings: Settings) -> list[Finding]:
     """Whether the database is there with this version's schema, and its clock right."""
     try:
         async with open_database(settings.relay_database_url) as database:
+            current = await schema_is_current(database)
+            # Connected by now: what that took would count as a difference of clocks.
             before = time.time()
             rows = await database.fetch(select(now_ms()))
             middle = (before + time.time()) / 2
-            current = await schema_is_current(database)
             silences = await worker_silences(database) if current else ()
             untaken = await find_untaken_kinds(database, UNTAKEN_SECONDS) if current else {}
     except Unavailable as error:

@@ -13,7 +13,7 @@ import pytest
 from freezegun import freeze_time
 
 from jobs.generation import Kind
-from relay.commands.checks import Finding
+from relay.commands.checks import Finding, clock
 from relay.commands.checks_redis import _version
 from tests.cli.conftest import Does, Terminal
 from tests.conformance.acts import Acts
@@ -164,6 +164,23 @@ def test_a_clock_that_differs_is_a_warning(terminal: Terminal, start_redis: Star
     for name in ("redis clock", "database clock"):
         assert checks[name]["verdict"] == "warning"
         assert "ahead of this machine's" in checks[name]["found"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict", "found"),
+    [
+        (0.9, "ok", "within 1 s of this machine's"),
+        (-0.9, "ok", "within 1 s of this machine's"),
+        (1.2, "warning", "1.2 s ahead of this machine's"),
+        (-1.2, "warning", "1.2 s behind this machine's"),
+    ],
+)
+def test_clocks_may_differ_by_a_second(ahead: float, verdict: str, found: str) -> None:
+    judged = clock("a clock", ahead)
+    assert (judged.verdict, judged.found) == (verdict, found)
+    assert judged.advice == (
+        None if verdict == "ok" else "run a time service (NTP) on both machines"
+    )
 
 
 def test_the_database_and_its_workers_are_looked_at(terminal: Terminal, does: Does[Any]) -> None:
