@@ -72,6 +72,25 @@ async def test_an_attempt_that_broke_off_is_lost_while_its_worker_lives_and_not_
     assert caplog.text.count("an attempt broke off") == 2
 
 
+async def test_what_runs_here_and_is_offered_here_as_lost_is_not_claimed_from_oneself(
+    work: Work,
+) -> None:
+    """Its beats were late, for one: it goes on with what it has begun, and begins nothing anew."""
+    await work.hire()
+    asked = await work.ask("Hello", model="demo-words-30-pace-30")
+    await work.wrote(asked)
+    await work.sql("UPDATE workers SET heartbeat_at = 0")
+    await work.queue.enqueue(asked.id, 1)
+
+    async def was_picked() -> bool:
+        return await work.queue.depth() == 0
+
+    await eventually(was_picked)
+    ended = await work.ended(asked)
+    assert (ended.state, ended.attempt) == (State.COMPLETED, 1)
+    assert len(await work.requests()) == 1
+
+
 async def test_what_broke_off_can_be_cancelled_while_its_worker_lives(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
