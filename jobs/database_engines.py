@@ -33,7 +33,13 @@ STILL_SECONDS = 5
 A process that is frozen, or a machine that is gone, would hold its locks for as long, and with them
 up all who are to be admitted; within it and a lease, a lost worker's readers must hear.
 """
+LOCK_SECONDS = 3
+"""How long a lock is waited for at a time, before the transaction begins anew: shorter than that.
+
+Else those who wait behind a machine that is gone, and are gone with it, get the lock one by one.
+"""
 _SESSION = {
+    "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{STILL_SECONDS}s",
     # Longer than anybody waits for one: who is not there any more waits for no lock either.
     "statement_timeout": f"{STATEMENT_SECONDS + 5}s",

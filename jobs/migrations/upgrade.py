@@ -15,7 +15,9 @@ LOCK_SECONDS = 3.0
 """How long a table's lock is waited for: whatever comes to that table meanwhile waits behind."""
 
 # No statement's time is limited, nor how long another migration is waited for.
-_UNLIMITED = text("SET LOCAL statement_timeout = 0")
+_UNLIMITED = text(
+    "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)"
+)
 # The name of this lock among PostgreSQL's advisory ones; SQLite's is the write lock.
 _LOCK = text("SELECT pg_advisory_xact_lock(5067, 1)")
 _SHORT_LOCKS = text("SELECT set_config('lock_timeout', :limit, true)")

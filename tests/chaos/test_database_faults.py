@@ -264,17 +264,14 @@ async def test_a_database_whose_commits_hang_beyond_the_lease_makes_nobody_lost(
     system = await start_system(postgres=True, relays=1, workers=2, lease=3.0)
     postgres = system.postgres
     assert postgres is not None
-    here = "dbname=postgres options=-csynchronous_commit=local"
     readers = await wave(system, 4, "demo-words-400-pace-20")
-    postgres.sql("ALTER SYSTEM SET synchronous_standby_names = 'ghost'")
-    postgres.sql("SELECT pg_reload_conf()")
+    postgres.lose_standby()
     try:
         for one in system.workers:
             await eventually(lambda one=one: "no heartbeat: waiting" in one.output, within=20.0)
         await asyncio.sleep(2 * system.lease)
     finally:
-        postgres.sql("ALTER SYSTEM RESET synchronous_standby_names", here)
-        postgres.sql("SELECT pg_reload_conf()", here)
+        postgres.forget_standby()
     assert len(await system.in_flight()) == 4
     for reader in readers:
         await assert_whole(system, reader, words(400), within=40)

@@ -18,7 +18,6 @@ from jobs.store.workers import beat, register_worker
 from tests.services import DelayingProxy, PostgresServer, eventually
 
 HANGING = "wait_event = 'SyncRep'"
-LOCAL = "dbname=postgres options=-csynchronous_commit=local"
 
 
 @pytest.fixture
@@ -37,19 +36,6 @@ async def db(server: PostgresServer) -> AsyncIterator[Database]:
         yield db
 
 
-async def commits_hang(server: PostgresServer) -> None:
-    """As when the standby, which is to have every commit, is gone."""
-    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'ghost'")
-    server.sql("SELECT pg_reload_conf()")
-    await eventually(lambda: server.sql("SHOW synchronous_standby_names") == "ghost")
-
-
-def commits_pass(server: PostgresServer) -> None:
-    """The standby is there again, or nobody waits for it."""
-    server.sql("ALTER SYSTEM RESET synchronous_standby_names", LOCAL)
-    server.sql("SELECT pg_reload_conf()", LOCAL)
-
-
 def sessions(server: PostgresServer, which: str = "state <> 'idle'") -> int:
     """How many the server has like this, but for the one that asks."""
     counted = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
@@ -60,7 +46,7 @@ async def test_beats_that_hang_leave_one_session_a_worker_however_many_are_given
     server: PostgresServer, db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    await commits_hang(server)
+    server.lose_standby()
 
     async def beats(worker: str) -> None:
         for _ in range(8):
@@ -69,7 +55,7 @@ async def test_beats_that_hang_leave_one_session_a_worker_however_many_are_given
 
     await asyncio.gather(beats("wrk_1"), beats("wrk_2"))
     await eventually(lambda: sessions(server) == 2 == sessions(server, HANGING))
-    commits_pass(server)
+    server.forget_standby()
     await eventually(lambda: sessions(server) == 0)
     # What hung was committed after all, and not broken off.
     assert server.sql("SELECT running FROM workers") == "7\n7"
@@ -83,7 +69,7 @@ async def test_no_more_commits_hang_than_there_are_places_and_reads_go_on(
     places = 6
     monkeypatch.setattr(database_engines, "POSTGRES_CONNECTIONS", places)
     async with Database.open(server.url()) as crowded:
-        await commits_hang(server)
+        server.lose_standby()
         for _ in range(2):
             given_up = await asyncio.gather(
                 *(beat(crowded, new_id("wrk"), 0, within=0.5) for _ in range(2 * places)),
@@ -92,7 +78,7 @@ async def test_no_more_commits_hang_than_there_are_places_and_reads_go_on(
             assert {type(one) for one in given_up} <= {Unavailable, CommitUnknown}
             assert sessions(server, HANGING) == places
         await crowded.fetch(text("SELECT 1"))
-        commits_pass(server)
+        server.forget_standby()
         await beat(crowded, "wrk_1", 5, within=5)
     assert server.sql("SELECT count(*), max(running) FROM workers") == f"{2 + places}|5"
 

@@ -119,6 +119,18 @@ class PostgresServer:
             raise RuntimeError(f"{statement}: {done.stderr.strip()}")
         return done.stdout.strip()
 
+    def lose_standby(self) -> None:
+        """Let commits hang from now on, as when the standby that is to have each is gone."""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'ghost'")
+        self.sql("SELECT pg_reload_conf()")
+        until(lambda: self.sql("SHOW synchronous_standby_names") == "ghost")
+
+    def forget_standby(self) -> None:
+        """Let them pass, those too that hang."""
+        here = "dbname=postgres options=-csynchronous_commit=local"
+        self.sql("ALTER SYSTEM RESET synchronous_standby_names", here)
+        self.sql("SELECT pg_reload_conf()", here)
+
     def stop(self) -> None:
         """End it fast and in order (SIGINT): connections are cut, transactions rolled back."""
         self._child.signal(signal.SIGINT)
