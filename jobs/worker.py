@@ -169,13 +169,13 @@ class WakingWorker(Worker):
             *pending,
         )
         self._left_over = bool(more)
-        for raw_id, score, payload in picked:
+        for raw_id, payload in picked:
             job_id = raw_id.decode()
-            task = asyncio.create_task(self._run_picked(job_id, int(score), payload), name=job_id)
+            task = asyncio.create_task(self._run_picked(job_id, payload), name=job_id)
             self.tasks[job_id] = task
             task.add_done_callback(lambda done: self._done(done))
 
-    async def _run_picked(self, job_id: str, score: int, payload: bytes | None) -> None:
+    async def _run_picked(self, job_id: str, payload: bytes | None) -> None:
         """Runs one job and takes it out of the queue; raises REDIS_FAILURES."""
         again = False
         try:
