@@ -2,17 +2,19 @@
 
 One small duty each, all of them harmless when two processes do them at once, since claims and
 commits are fenced: overdue rows expire, waiting rows are promoted, rows that were never enqueued
-are enqueued, and the generations of a lost worker are offered again or ended.
+are enqueued, and the generations of a lost worker are offered again or ended. What may wait, for
+Redis or for a row that another holds, is done beside the rounds, which keep contact meanwhile.
 """
 
 import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from jobs.cancelling import raise_if_cancelled
+from jobs.cancelling import end_tasks, raise_if_cancelled
+from jobs.contact import Contact
 from jobs.database import Database
 from jobs.errors import Unavailable
 from jobs.generation import State
@@ -44,12 +46,11 @@ from jobs.tracing import NO_TRACES, Traces
 
 log = logging.getLogger(__name__)
 
+Duty = Callable[[], Awaitable[None]]
+
 ROUNDS_A_LEASE = 3
 LONGEST_PAUSE_SECONDS = 1.0
 """With the spread and a poll of the queue, a reader hears of a lost worker within lease + 5 s."""
-UNHEARD_SHARE = 0.7
-"""After so much of a lease without contact, live workers may look lost: they beat four times in
-one, and could not either."""
 SUSPECT_SHARE = 0.5
 """Whoever is silent for so much of a lease may be about to look lost, or the database not to store
 what it takes: tried from then on, since it would pass once more after a lease without a beat."""
@@ -86,10 +87,11 @@ class Rescuer:
     measures: Measures = field(default_factory=Measures)
     traces: Traces = NO_TRACES
     _left: Leftovers = field(default_factory=Leftovers)
-    _contact_since: float | None = None
-    _contact_at: float = 0.0
     _forget_at: float = 0.0
     _outage: Outage = field(default_factory=lambda: Outage("rescue can't read the database"))
+    _outages: dict[str, Outage] = field(default_factory=dict)
+    _beside: dict[asyncio.Task[None], str] = field(default_factory=dict)
+    _contact: Contact = field(init=False)
     _enqueued: set[str] = field(default_factory=set)
     _enqueued_before: set[str] = field(default_factory=set)
     _enqueued_to: str | None = None
@@ -98,6 +100,7 @@ class Rescuer:
     _ends: LostEnds = field(init=False)
 
     def __post_init__(self) -> None:
+        self._contact = Contact(self.settings.relay_lease_seconds)
         self._ends = LostEnds(
             self.settings,
             self.database,
@@ -111,36 +114,53 @@ class Rescuer:
     async def run(self) -> None:
         """Rescues until cancelled; a duty that fails is logged and tried in the next round."""
         pause = min(self.settings.relay_lease_seconds / ROUNDS_A_LEASE, LONGEST_PAUSE_SECONDS)
-        while True:
-            await self.round()
-            raise_if_cancelled()
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+        try:
+            while True:
+                await self._begin_round()
+                raise_if_cancelled()
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+        finally:
+            await end_tasks(self._beside)
 
     async def round(self) -> None:
-        """Every duty once that there is work for; one that fails keeps no other from being done."""
+        """Every duty once that there is work for, to its end; one that fails keeps no other from
+        being done.
+        """
+        await self._begin_round()
+        await asyncio.gather(*self._beside)
+
+    async def _begin_round(self) -> None:
+        """Asks the database, and begins what is found to be done."""
         self._left = Leftovers()
-        duties: tuple[Callable[[], Awaitable[None]], ...] = (
-            self._check_contact,
-            self._look,
-            self._expire,
-            self._promote,
-            self._enqueue,
-            self._check_storing,
-            self._rescue_lost,
-            self._forget,
-        )
+        asking = (self._check_contact, self._look, self._check_storing, self._rescue_lost)
+        if await self._do(asking, self._outage):
+            self._do_beside("others", self._expire, self._promote, self._enqueue, self._forget)
+        else:
+            self._contact.lose()
+
+    def _do_beside(self, name: str, *duties: Duty, again: bool = False) -> None:
+        """Does these while rounds go on; not `again` where earlier ones of this name still are."""
+        if again or name not in self._beside.values():
+            outage = self._outages.setdefault(name, Outage(f"rescue is held up ({name})"))
+            task = asyncio.create_task(self._do_all(duties, outage))
+            self._beside[task] = name
+            task.add_done_callback(self._beside.pop)
+
+    async def _do_all(self, duties: Sequence[Duty], outage: Outage) -> None:
+        await self._do(duties, outage)
+
+    async def _do(self, duties: Sequence[Duty], outage: Outage) -> bool:
+        """Does one after the other; False, and no more of them, once the database is away."""
         for duty in duties:
             try:
                 await duty()
             except Unavailable as error:
-                self._contact_since = None
-                self._outage.lasts(error)
-                return
+                outage.lasts(error)
+                return False
             except Exception:
                 self._complain(duty.__name__)
-            else:
-                self._note_contact()
-        self._outage.over()
+        outage.over()
+        return True
 
     def _complain(self, duty: str) -> None:
         now = time.monotonic()
@@ -149,25 +169,10 @@ class Rescuer:
             self._complain_at[duty] = now + COMPLAIN_EVERY_SECONDS
             log.exception("a rescuer's duty failed, and is tried again", extra={"duty": duty})
 
-    def _note_contact(self) -> None:
-        now = time.monotonic()
-        unheard = UNHEARD_SHARE * self.settings.relay_lease_seconds
-        if self._contact_since is None or now - self._contact_at > unheard:
-            self._contact_since = now
-        self._contact_at = now
-
-    def _may_judge(self) -> bool:
-        """Whether every live worker had a whole lease of time to beat (protocol §6)."""
-        now, lease = time.monotonic(), self.settings.relay_lease_seconds
-        return (
-            self._contact_since is not None
-            and now - self._contact_since >= lease
-            and now - self._contact_at <= UNHEARD_SHARE * lease
-        )
-
     async def _check_contact(self) -> None:
         # A read-only database shows everybody as silent, and can be read all the while.
         await check_beats_can_be_stored(self.database)
+        self._contact.note()
 
     async def _look(self) -> None:
         # Mostly there is nothing: one statement a round then, and not one a duty.
@@ -177,6 +182,7 @@ class Rescuer:
             older_than_seconds=self._unenqueued_after,
             endpoint=self.endpoint,
         )
+        self._contact.note()
 
     @property
     def _unenqueued_after(self) -> float:
@@ -190,7 +196,6 @@ class Rescuer:
         while expired := await expire_overdue(
             self.database, limit=ROWS_A_DUTY, unavailable_models=unavailable
         ):
-            self._note_contact()
             await self._tell_expired(expired)
             if time.monotonic() >= until:
                 return
@@ -244,31 +249,49 @@ class Rescuer:
         if self._left.lost:
             lease = self.settings.relay_lease_seconds
             await try_a_beat(self.database, self.rescuer_id, within=lease)
+            self._contact.note()
 
     async def _rescue_lost(self) -> None:
-        lease = self.settings.relay_lease_seconds
-        if not self._may_judge():
+        if self._contact.judging_since() is None:
             return
         rows: list[Lost] = []
         if self._left.lost:
             rows = await find_lost(
                 self.database,
-                lease_seconds=lease,
+                lease_seconds=self.settings.relay_lease_seconds,
                 limit=LOST_A_ROUND,
                 attempt_seconds=self.settings.relay_generation_timeout_seconds
                 + self.settings.relay_queue_expires_seconds,
             )
-        if not self._may_judge():
+            self._contact.note()
+        judging_since = self._contact.judging_since()
+        if judging_since is None:
             # The database stood still meanwhile, and nobody could beat.
             return
         self._offers.keep((row.id, row.attempt) for row in rows)
-        self._ends.keep(row.id for row in rows)
         to_end: list[Lost] = []
         offered: list[Lost] = []
         for row in rows:
             (to_end if self._is_at_its_end(row) else offered).append(row)
-        await self._offer(offered, LOST_SPREAD_SECONDS if len(rows) > 1 else 0.0)
-        await self._ends.end_all(to_end)
+        self._ends.keep({row.id: self._to_end_since(row) for row in to_end}, judging_since)
+
+        async def offer() -> None:
+            await self._offer(offered, LOST_SPREAD_SECONDS if len(rows) > 1 else 0.0)
+
+        async def end() -> None:
+            await self._ends.end_all(to_end)
+
+        if offered:
+            self._do_beside("offers", offer)
+        if to_end:
+            # The ends that a frozen Redis or a held row puts off keep no others from theirs.
+            self._do_beside("ends", end, again=True)
+
+    def _to_end_since(self, row: Lost) -> float:
+        """Since when it was to be ended: lost, or offered in vain until just now."""
+        now = time.monotonic()
+        was_offered = self._offers.since((row.id, row.attempt)) is not None
+        return now if was_offered or row.lost_ms is None else now - row.lost_ms / 1000
 
     def _is_at_its_end(self, row: Lost) -> bool:
         lost = row.lost_attempts + (0 if row.handed_over else 1)

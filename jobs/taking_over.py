@@ -28,13 +28,13 @@ async def take_over(
 
     Nothing of it counts as sent where Redis is away, or the log was damaged.
     """
-    attempt_log = _told_again(row, claimed, kept)
+    attempt_log = told_again(row, claimed, kept)
     try:
         for _ in range(TRIES):
             if await _taken(stream_log, attempt_log, kept, ttl_ms):
                 return attempt_log
             kept = await kept_events(stream_log, row.id, row.attempt)
-            attempt_log = _told_again(row, claimed, kept)
+            attempt_log = told_again(row, claimed, kept)
     except REDIS_FAILURES as error:
         extra = {"generation": row.id, "reason": str(error)}
         log.warning("its log can't be taken over in one step", extra=extra)
@@ -52,7 +52,7 @@ async def _taken(stream_log: StreamLog, attempt_log: AttemptLog, kept: Kept, ttl
     )
 
 
-def _told_again(row: Lost, claimed: Claimed, kept: Kept) -> AttemptLog:
+def told_again(row: Lost, claimed: Claimed, kept: Kept) -> AttemptLog:
     """Its text in one token; all that was shown where readers know no reset (protocol §5)."""
     attempt_log = AttemptLog(row.id, claimed.attempt, lambda _log, _urgent: None)
     attempt_log.append("reset", Reset(claimed.reset or "worker_lost", claimed.attempt))

@@ -22,14 +22,15 @@ from jobs.store.expiring import IS_OVERDUE
 from jobs.store.line import lock_line, promote
 from jobs.store.rows import IS_ACTIVE, IS_UNFINISHED
 from jobs.store.workers import holds_lease
-from jobs.tables import generations
+from jobs.tables import generations, workers
 
 
 class Lost(msgspec.Struct, frozen=True):
     """A running generation that nobody runs: handed over, or its worker silent for the lease.
 
     It may be claimed with `attempt` as the attempt seen. `late`: it began so long ago that nobody
-    can have run it for as long as a queued one may wait.
+    can have run it for as long as a queued one may wait. `lost_ms`: for how long its worker has
+    been silent beyond the lease; None where that is not known.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Lost(msgspec.Struct, frozen=True):
     handed_over: bool
     cancel_requested: bool
     late: bool
+    lost_ms: int | None = None
 
 
 class Leftovers(msgspec.Struct, frozen=True):
@@ -54,6 +56,12 @@ class Leftovers(msgspec.Struct, frozen=True):
 _is_lost = and_(
     IS_UNFINISHED, generations.c.state == "running", generations.c.handed_over | ~holds_lease()
 )
+_lost_ms = (
+    select(now_ms() - workers.c.heartbeat_at - bindparam("lease_ms", type_=BigInteger))
+    .where(workers.c.id == generations.c.worker_id)
+    .correlate(generations)
+    .scalar_subquery()
+)
 _LOST = (
     select(
         generations.c.id,
@@ -67,6 +75,7 @@ _LOST = (
             now_ms() - generations.c.started_at
             > cast(generations.c.attempt, BigInteger) * bindparam("attempt_ms", type_=BigInteger)
         ).label("late"),
+        _lost_ms.label("lost_ms"),
     )
     .where(_is_lost)
     .order_by(generations.c.created_at)

@@ -10,7 +10,7 @@ import pytest
 from jobs.attempt_log import AttemptLog
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, SkillChoice, State
-from jobs.lost_ends import END_AGAIN_SECONDS, ENDS_AT_ONCE, UNREADABLE_SECONDS
+from jobs.lost_ends import END_AGAIN_SECONDS, ENDS_AT_ONCE, LOG_SECONDS
 from jobs.store import commits
 from jobs.store.claims import claim, hand_over
 from jobs.stream_log import Append
@@ -231,7 +231,7 @@ async def test_a_log_that_can_not_be_read_is_waited_for_and_then_given_up(
         await rescuer.round()
         assert (await work.read(first)).state is State.RUNNING
         for _ in range(3):
-            clock.now += UNREADABLE_SECONDS / 3 + 0.1
+            clock.now += LOG_SECONDS / 3 + 0.1
             await rescuer.round()
         for one in (first, second):
             ended = await work.read(one)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from jobs import keys
+from jobs.contact import UNHEARD_SHARE
 from jobs.database import Database
 from jobs.errors import Unavailable
 from jobs.offers import AGAIN_SECONDS
-from jobs.rescue import UNHEARD_SHARE
 from jobs.store.claims import register_worker
 from jobs.store.leftovers import Lost, find_lost
 from jobs.store.workers import beat, check_beats_can_be_stored, try_a_beat

@@ -11,7 +11,7 @@ from jobs import keys
 from jobs.attempt_log import CHUNK_FRAMES, AttemptLog
 from jobs.events import Status
 from jobs.generation import Generation, State
-from jobs.lost_ends import UNREADABLE_SECONDS
+from jobs.lost_ends import LOG_SECONDS
 from jobs.store.claims import claim, register_worker
 from jobs.stream_log import Append, Outcome
 from tests.jobs.at_work import Work, at_work, text_of
@@ -103,9 +103,11 @@ async def test_a_log_that_was_damaged_is_told_anew_in_the_end(work: Work, clock:
     await work.redis.delete(keys.log(asked.id))
     await work.redis.set(keys.log(asked.id), "no stream")
     rescuer = work.rescuer()
-    await judge(rescuer, clock)
+    for _ in range(4):
+        await rescuer.round()
+        clock.now += LEASE / 3 + 0.1
     assert (await work.read(asked)).state is State.RUNNING
-    clock.now += UNREADABLE_SECONDS
+    clock.now += LOG_SECONDS
     await judge(rescuer, clock)
     ended = await work.read(asked)
     assert (ended.state, ended.output) == (State.FAILED, None)
