@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from redis.exceptions import ResponseError
+
 from jobs.attempt_log import AttemptLog
 from jobs.attempt_scope import attempt_scope
 from jobs.database import Database
@@ -41,6 +43,8 @@ without its text. A round's pause and the last read come on top: all is within l
 FIRST_READ_SECONDS = 2.0
 LAST_READ_SECONDS = 0.3
 """However late it is, a log is read once for as long as any call may take, and once more."""
+SILENT_SECONDS = 0.5
+"""For so long after a read that failed no other log's last read is tried: many wait once."""
 
 HELD_AGAIN_SECONDS = 10.0
 """How long one is left alone whose row, or line, another session holds."""
@@ -69,6 +73,7 @@ class LostEnds:
     announce: Callable[[Committed], Awaitable[None]]
     _since: dict[str, float] = field(default_factory=dict)
     _unreadable: set[str] = field(default_factory=set)
+    _silent_at: float = float("-inf")
     _end_again: dict[str, float] = field(default_factory=dict)
     _under_way: set[str] = field(default_factory=set)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ENDS_AT_ONCE))
@@ -209,20 +214,26 @@ class LostEnds:
     async def _kept(self, row: Lost) -> Kept | None:
         """What its readers were shown last; None while Redis may yet tell it, UNREAD after that."""
         until = self._since.get(row.id, time.monotonic()) + LOG_SECONDS
-        was_unreadable = row.id in self._unreadable
-        least = LAST_READ_SECONDS if was_unreadable else FIRST_READ_SECONDS
+        is_last = row.id in self._unreadable and time.monotonic() >= until
+        if is_last and time.monotonic() - self._silent_at < SILENT_SECONDS:
+            return self._given_up(row, "Redis did not answer just now")
+        least = LAST_READ_SECONDS if row.id in self._unreadable else FIRST_READ_SECONDS
         try:
             async with asyncio.timeout(max(until - time.monotonic(), least)):
                 return await kept_events(self.stream_log, row.id, row.attempt)
         except REDIS_FAILURES as error:
+            if not isinstance(error, ResponseError):
+                self._silent_at = time.monotonic()
+            was_unreadable = row.id in self._unreadable
             self._unreadable.add(row.id)
             if time.monotonic() < until or not was_unreadable:
                 return None
-            log.warning(
-                "its log can't be read: it ends without its text",
-                extra={"generation": row.id, "reason": str(error)},
-            )
-            return UNREAD
+            return self._given_up(row, str(error))
+
+    def _given_up(self, row: Lost, reason: str) -> Kept:
+        extra = {"generation": row.id, "reason": reason}
+        log.warning("its log can't be read: it ends without its text", extra=extra)
+        return UNREAD
 
     async def _append(self, attempt_log: AttemptLog) -> None:
         try:

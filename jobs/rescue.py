@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from jobs.cancelling import end_tasks, raise_if_cancelled
 from jobs.contact import Contact
@@ -127,22 +128,24 @@ class Rescuer:
         being done.
         """
         await self._begin_round()
-        await asyncio.gather(*self._beside)
+        while self._beside:
+            await asyncio.gather(*self._beside)
 
     async def _begin_round(self) -> None:
         """Asks the database, and begins what is found to be done."""
         self._left = Leftovers()
         asking = (self._check_contact, self._look, self._check_storing, self._rescue_lost)
         if await self._do(asking, self._outage):
-            self._do_beside("others", self._expire, self._promote, self._enqueue, self._forget)
+            self._do_beside("overdue", self._expire)
+            self._do_beside("others", self._promote, self._enqueue, self._forget)
         else:
             self._contact.lose()
 
     def _do_beside(self, name: str, *duties: Duty, again: bool = False) -> None:
-        """Does these while rounds go on; not `again` where earlier ones of this name still are."""
+        """Does these while rounds go on; not where earlier ones still are, unless `again`."""
         if again or name not in self._beside.values():
-            outage = self._outages.setdefault(name, Outage(f"rescue is held up ({name})"))
-            task = asyncio.create_task(self._do_all(duties, outage))
+            outage = self._outages.setdefault(name, Outage(f"rescue is held up: {name}"))
+            task = asyncio.create_task(self._do_all(duties, outage), name=f"rescue: {name}")
             self._beside[task] = name
             task.add_done_callback(self._beside.pop)
 
@@ -158,7 +161,7 @@ class Rescuer:
                 outage.lasts(error)
                 return False
             except Exception:
-                self._complain(duty.__name__)
+                self._complain(_name_of(duty))
         outage.over()
         return True
 
@@ -196,11 +199,13 @@ class Rescuer:
         while expired := await expire_overdue(
             self.database, limit=ROWS_A_DUTY, unavailable_models=unavailable
         ):
-            await self._tell_expired(expired)
+            self._count_expired(expired)
+            # Beside it: a frozen Redis would let those wait that are overdue meanwhile.
+            self._do_beside("tell", partial(self._tell, expired), again=True)
             if time.monotonic() >= until:
                 return
 
-    async def _tell_expired(self, expired: list[Committed]) -> None:
+    def _count_expired(self, expired: list[Committed]) -> None:
         for committed in expired:
             ended = committed.generation
             self.counts.expired += ended.state is State.EXPIRED
@@ -213,7 +218,9 @@ class Rescuer:
                     "code": "" if ended.error is None else ended.error.code,
                 },
             )
-        await asyncio.gather(*(self._announce(one) for one in expired))
+
+    async def _tell(self, ended: list[Committed]) -> None:
+        await asyncio.gather(*(self._announce(one) for one in ended))
 
     async def _promote(self) -> None:
         if not self._left.stuck:
@@ -275,17 +282,12 @@ class Rescuer:
             (to_end if self._is_at_its_end(row) else offered).append(row)
         self._ends.keep({row.id: self._to_end_since(row) for row in to_end}, judging_since)
 
-        async def offer() -> None:
-            await self._offer(offered, LOST_SPREAD_SECONDS if len(rows) > 1 else 0.0)
-
-        async def end() -> None:
-            await self._ends.end_all(to_end)
-
         if offered:
-            self._do_beside("offers", offer)
+            longest = LOST_SPREAD_SECONDS if len(rows) > 1 else 0.0
+            self._do_beside("offer", partial(self._offer, offered, longest))
         if to_end:
             # The ends that a frozen Redis or a held row puts off keep no others from theirs.
-            self._do_beside("ends", end, again=True)
+            self._do_beside("end", partial(self._ends.end_all, to_end), again=True)
 
     def _to_end_since(self, row: Lost) -> float:
         """Since when it was to be ended: lost, or offered in vain until just now."""
@@ -337,3 +339,8 @@ class Rescuer:
             await forget_workers(self.database)
             await forget_breakers(self.database)
             self._forget_at = time.monotonic() + FORGET_EVERY_SECONDS
+
+
+def _name_of(duty: Duty) -> str:
+    called = duty.func if isinstance(duty, partial) else duty
+    return called.__name__
