@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import database, postgres_links, runner, worker
+from jobs import database, lost_ends, postgres_links, runner, worker
 
 ROOT = Path(__file__).parents[2]
 TABLE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -52,3 +52,8 @@ def test_the_seconds_that_the_guide_promises_are_those_of_the_code() -> None:
         in (words)
     )
     assert worker.GRACE_SECONDS == 20
+    assert "for 3 s after the loss, nor at two reads, of 2 s and 0.3 s" in words
+    reads = lost_ends.FIRST_READ_SECONDS, lost_ends.LAST_READ_SECONDS
+    assert (lost_ends.LOG_SECONDS, *reads) == (3, 2, 0.3)
+    assert "that one is tried again every 10 s" in words
+    assert lost_ends.HELD_AGAIN_SECONDS == 10
