@@ -48,6 +48,15 @@ def test_one_that_completes_long_after_its_cancellation_was_accepted_is_seen() -
     assert broken(events, truth=in_row, cancelled=True) == {IGNORED}
 
 
+def test_one_that_ends_as_cancelled_long_after_that_was_accepted_is_seen() -> None:
+    events = [status(), WHOLE[1], end("1.3.6", "cancelled")]
+    turns = [TURNS[0], ("assistant", "Hello ", True)]
+    for at, rules in ((1.0, {IGNORED}), (5.0, set())):
+        changes = stored("cancelled", ended_at=9.0, cancelled_at=at)
+        truth = Truth(resource("cancelled", "Hello "), turns, events, events, changes=changes)
+        assert broken(events, truth=truth, cancelled=True) == rules
+
+
 def test_an_answer_that_was_over_before_its_cancellation_was_accepted_is_honest() -> None:
     # The last word was shown, and the commit waited for its database.
     truth = completed(stored(ended_at=9.0, cancelled_at=5.0))
