@@ -74,7 +74,7 @@ export function follow(id, options) {
   let request = {};
   let left = connection;
   let wake = () => {};
-  /** What the reading tab told lately, without a gap. */
+  /** What another tab told, without a gap. */
   let heard = /** @type {any[]} */ ([]);
 
   const say = (/** @type {Connection} */ now) => {
@@ -126,7 +126,7 @@ export function follow(id, options) {
     if (linked) for (const { event } of heard.splice(0).slice(from)) give(event);
   }
 
-  /** Waits to read for all tabs. */
+  /** Waits to read for all. */
   function enter() {
     const { signal } = (left = new AbortController());
     const lead = () => {
@@ -186,15 +186,15 @@ export function follow(id, options) {
       },
       (ms) => (retryMs = Math.max(ms, 100)),
     );
-    const text = body.pipeThrough(new TextDecoderStream());
-    await text.pipeTo(new WritableStream({ write: feed }));
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let got; !signal.aborted && !(got = await reader.read()).done;) feed(got.value);
   }
 
-  /** Reads with one of a browser's few connections. */
+  /** Reads over one of few connections. */
   async function connect() {
     if (!locks) return read();
     const ifFree = async (/** @type {any} */ lock) => lock && (await read(), true);
-    for (let n = 0; n < connections; n += 1)
+    for (let n = 0; n < connections; n++)
       if (await locks.request(SLOT + n, { ifAvailable: true }, ifFree)) return;
     const any = SLOT + Math.floor(Math.random() * connections);
     await locks.request(any, { signal: connection.signal }, read);
@@ -212,7 +212,7 @@ export function follow(id, options) {
       atOnce = false;
       connection = new AbortController();
       let askedMs = 0;
-      // All else is the network's, and waited out.
+      // All else is the network's: waited out.
       await connect().catch((why) => {
         const code = why?.status === 404 ? "gone" : /^40[13]$/.test(why?.status) && "unauthorized";
         if (code) end(new FollowError(code));
