@@ -34,9 +34,10 @@ A process that is frozen, or a machine that is gone, would hold its locks for as
 up all who are to be admitted; within it and a lease, a lost worker's readers must hear.
 """
 LOCK_SECONDS = 3
-"""How long a lock is waited for at a time, before the transaction begins anew: shorter than that.
+"""How long a lock is waited for at a time, before the transaction begins anew: less than the above.
 
-Else those who wait behind a machine that is gone, and are gone with it, get the lock one by one.
+Else those who wait behind a machine that is gone, and are gone with it, get the lock one by one,
+each for STILL_SECONDS.
 """
 _SESSION = {
     "lock_timeout": f"{LOCK_SECONDS}s",
