@@ -1,4 +1,4 @@
-"""The page's pure modules under generated input: the parser, the reducer."""
+"""The page's pure modules: parser and reducer under generated input, how a moment is told."""
 
 import json
 from collections.abc import AsyncIterator
@@ -163,3 +163,31 @@ async def test_events_of_an_unknown_kind_change_nothing(modules: Page) -> None:
     known = [event("token", text="a")]
     alone = await run(modules, "shown.js", REDUCE, known)
     assert await run(modules, "shown.js", REDUCE, [*known, event("surprise", x=1)]) == alone
+
+
+MOMENTS = """async ({ moment, exactly }) => {
+  const now = new Date();
+  const at = (change) => {
+    const then = new Date(now.getFullYear(), now.getMonth(), now.getDate(), 9, 7);
+    change(then);
+    return [moment(then.toISOString()), exactly(then.toISOString())];
+  };
+  return [
+    at(() => {}),
+    at((then) => then.setMonth(now.getMonth() === 6 ? 7 : 6, 14)),
+    at((then) => then.setFullYear(2019, 6, 14)),
+  ];
+}"""
+
+
+async def test_a_moment_is_told_by_what_tells_it_from_now(modules: Page) -> None:
+    today, this_year, long_ago = await run(modules, "moments.js", MOMENTS)
+    assert today[0] == today[1]
+    assert "9:07" in today[1]
+    for told in (this_year, long_ago):
+        assert ":" not in told[0]
+        assert "14" in told[0]
+        assert told[1].startswith(told[0])
+        assert "9:07" in told[1]
+    assert "2019" in long_ago[1]
+    assert not any(str(year) in this_year[1] for year in range(2019, 2100))

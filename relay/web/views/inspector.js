@@ -4,6 +4,7 @@
 
 import { documents, size, skills } from "../documents.js";
 import { element, icon, reconcile, setText } from "../element.js";
+import { exactly } from "../moments.js";
 import { viewer } from "./viewer.js";
 
 const PROMPT = "\0prompt";
@@ -84,7 +85,7 @@ export function inspector(root) {
     if (active || !past.some(({ version }) => version === at)) at = null;
     const options = past.map(({ version, created_at: made }, index) => ({
       value: index === 0 ? "" : String(version),
-      text: `Version ${version}${index === 0 ? ", newest" : ` · ${time(made)}`}`,
+      text: `Version ${version}${index === 0 ? ", newest" : ` · ${exactly(made)}`}`,
     }));
     reconcile(
       versions,
@@ -219,8 +220,4 @@ function told(/** @type {any} */ { state, change }) {
   if (state === "written") return change;
   if (state !== "committed") return STATES[/** @type {keyof typeof STATES} */ (state)];
   return change === "same" ? "" : change;
-}
-
-function time(/** @type {string} */ made) {
-  return new Date(made).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }

@@ -5,6 +5,7 @@
 import * as api from "../api.js";
 import { chatList, kindName } from "../chats.js";
 import { element, icon, reconcile, setText } from "../element.js";
+import { moment } from "../moments.js";
 
 /** Many changes of personas are read at once. */
 const TOGETHER_MS = 300;
@@ -309,13 +310,4 @@ export function sidebar(root, { onError, onToken, onDrawn }) {
       token.focus();
     },
   };
-}
-
-/** The time of today, else the day. */
-function moment(/** @type {string} */ made) {
-  const then = new Date(made);
-  const today = then.toDateString() === new Date().toDateString();
-  return today
-    ? then.toLocaleTimeString(undefined, { timeStyle: "short" })
-    : then.toLocaleDateString(undefined, { day: "numeric", month: "short" });
 }
