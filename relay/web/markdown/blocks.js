@@ -86,6 +86,7 @@ function blockAt(lines, start, depth) {
   if (head) return whole(start + 1, { kind: "heading", ...head });
   if (isRule(line)) return whole(start + 1, { kind: "rule" });
   if (depth < DEEPEST && quoted(line) !== null) {
+    /** @type {string[]} */
     const inner = [];
     for (let at = start; at < lines.length; at += 1) {
       const one = quoted(lines[at]);
