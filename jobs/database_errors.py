@@ -2,13 +2,19 @@
 
 import sqlite3
 
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from jobs.errors import JobsError, Unavailable
 
-DRIVER_ERRORS = (SQLAlchemyError, OSError)
-"""What a statement may raise; a time limit's TimeoutError is an OSError."""
+# A closed or broken connection, for the most part, and without a code.
+_COMPLAINTS = (InterfaceError, InternalClientError)
+DRIVER_ERRORS = (SQLAlchemyError, OSError, PostgresError, *_COMPLAINTS)
+"""What a statement may raise; a time limit's TimeoutError is an OSError.
+
+asyncpg's own pass SQLAlchemy as they are while it sets a new connection up.
+"""
 
 # Classes and codes of PostgreSQL's SQLSTATE. It lets nobody in: login, no such database (renamed
 # while it is restored), "not currently accepting connections".
@@ -88,36 +94,37 @@ def meaning_of(error: Exception) -> Exception:
 
 def is_away(error: Exception) -> bool:
     """Whether the database can't be reached or can't work at the moment."""
-    if isinstance(error, OSError | PoolTimeout):
+    if isinstance(error, (OSError, PoolTimeout, *_COMPLAINTS)):
         return True
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DBAPIError | PostgresError):
         return False
-    if error.connection_invalidated:
+    if was_cut(error):
         return True
     code = _sqlstate(error)
     if code is not None:
         return code[:2] in _AWAY or code in _AWAY
+    if isinstance(error, PostgresError):
+        return False
     if isinstance(error.orig, sqlite3.Error):
         number = getattr(error.orig, "sqlite_errorcode", None)
         return number is not None and number & 0xFF in _SQLITE_AWAY_CODES
-    # asyncpg's own complaints carry no code: a closed or broken connection.
-    return type(error.driver_exception).__name__ in {"InterfaceError", "InternalClientError"}
+    return isinstance(error.driver_exception, _COMPLAINTS)
 
 
 def is_of_the_value(error: Exception) -> bool:
     """Whether what a statement was given is at fault, so that the same is refused again."""
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DBAPIError | PostgresError):
         return True
     code = _sqlstate(error)
     if code is not None:
         return code[:2] in _OF_THE_VALUE
-    number = getattr(error.orig, "sqlite_errorcode", None)
+    number = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
     return number is None or number & 0xFF in _SQLITE_VALUE_CODES
 
 
 def refuses(error: BaseException | None) -> bool:
     """Whether the database answered, and lets nobody in at the moment; its reason says why."""
-    code = _sqlstate(error) if isinstance(error, DBAPIError) else None
+    code = _sqlstate(error)
     return code is not None and (code[:2] in _REFUSING or code in _REFUSING)
 
 
@@ -128,11 +135,12 @@ def was_cut(error: Exception) -> bool:
 
 def has_collided(error: BaseException | None) -> bool:
     """Whether two transactions stood in each other's way, so that the same again may pass."""
-    return isinstance(error, DBAPIError) and _sqlstate(error) in _COLLIDED_CODES
+    return _sqlstate(error) in _COLLIDED_CODES
 
 
-def _sqlstate(error: DBAPIError) -> str | None:
-    code = getattr(error.orig, "sqlstate", None)
+def _sqlstate(error: BaseException | None) -> str | None:
+    told = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(told, "sqlstate", None)
     return code if isinstance(code, str) else None
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -239,3 +241,31 @@ async def test_a_token_whose_use_can_not_be_noted_is_good_all_the_same(
     assert trap.sprung == 1
     assert known is not None
     assert known.prefix == row.prefix
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+        ConnectionResetError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_server_that_goes_while_a_connection_is_set_up_is_unavailable(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def gone(*_: Any, **__: Any) -> None:
+        raise error
+
+    async def nothing(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT 1"))
+
+    async with Database.open(postgres_url) as db:
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncpg.Connection, "set_type_codec", gone)
+            with pytest.raises(Unavailable):
+                await db.fetch(text("SELECT 1"))
+            with pytest.raises(Unavailable):
+                await db.write(nothing)
+        assert await db.fetch(text("SELECT 1"))
