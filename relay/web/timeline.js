@@ -2,7 +2,7 @@
  * What happened to one generation, and when this page learned of it: a pure reducer, bounded in size.
  *
  * Times are milliseconds since the epoch. Phases follow each other without a gap, so that their lengths
- * add up to the whole; marks are what a person is told, newest last.
+ * add up to the whole; marks are what this page heard of, newest last.
  */
 
 /** @typedef {"queued" | "unseen" | "thinking" | "writing" | "silent" | "away" | "lost"} Phase */
@@ -250,6 +250,22 @@ export function phaseNow(line, now) {
   return hushed(line, now).phases.at(-1)?.phase ?? "queued";
 }
 
+/** When it ran first: this page heard of it late, and in the end the server's own times are known. */
+function ranAt(/** @type {Timeline} */ { phases: [queued, next], end }) {
+  const queuedMs = waited(end?.generation ?? {});
+  // Without a connection at that time, it was heard of when that was back.
+  if (queuedMs === null || next?.phase === "away") return Infinity;
+  return queued.at + Math.max(queuedMs, 0);
+}
+
+/** What a person is told, newest last. */
+export function marksOf(/** @type {Timeline} */ line) {
+  const began = line.marks.findIndex(({ kind }) => kind === "running");
+  return line.marks.map((mark, index) =>
+    index === began && mark.at !== null ? { ...mark, at: Math.min(mark.at, ranAt(line)) } : mark,
+  );
+}
+
 /**
  * Its phases with their lengths, up to now or to the end.
  * @param {Timeline} line @param {number} now
@@ -258,11 +274,8 @@ export function phaseNow(line, now) {
 export function lengths(line, now) {
   const until = line.end?.at ?? now;
   const phases = [...hushed(line, now).phases];
-  const queuedMs = waited(line.end?.generation ?? {});
-  const [queued, next] = phases;
-  // This page heard late that it ran: in the end the server's times are known, and told in figures too.
-  if (next && next.phase !== "away" && queuedMs !== null)
-    phases[1] = { ...next, at: Math.min(next.at, queued.at + Math.max(queuedMs, 0)) };
+  const [, next] = phases;
+  if (next) phases[1] = { ...next, at: Math.min(next.at, ranAt(line)) };
   return phases.map(({ phase, at }, index) => ({
     phase,
     ms: Math.max((phases[index + 1]?.at ?? until) - at, 0),

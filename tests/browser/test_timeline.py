@@ -18,11 +18,11 @@ LINES = st.lists(st.sampled_from(["a", "b", "c", "", "é🎉", " a"]), max_size=
 
 DIFF = "({ diff }, before, after, unfinished) => diff(before, after, unfinished)"
 PLAY = """(module, made, begun, steps, now) => {
-  const { beginTimeline, noteEvent, noteConnection, figures, lengths } = module;
+  const { beginTimeline, noteEvent, noteConnection, figures, lengths, marksOf } = module;
   let line = beginTimeline(made, begun);
   for (const [at, what, data] of steps)
     line = data ? noteEvent(line, { type: what, data }, at) : noteConnection(line, what, at);
-  return { line, figures: figures(line, now), lengths: lengths(line, now) };
+  return { line, figures: figures(line, now), lengths: lengths(line, now), marks: marksOf(line) };
 }"""
 
 
@@ -108,6 +108,8 @@ async def test_in_the_end_the_bar_and_the_figure_tell_the_same_wait(modules: Pag
     assert pieces == [("queued", 10), ("thinking", 95), ("writing", 5)]
     assert told["figures"]["queue"] == 10
     assert told["figures"]["whole"] == 110
+    marks = [(one["kind"], one["at"]) for one in told["marks"]]
+    assert marks == [("queued", 1000), ("running", 1010), ("first", 1105), ("completed", 1110)]
 
 
 async def test_a_silence_between_two_words_is_not_drawn_as_writing(modules: Page) -> None:

@@ -3,7 +3,7 @@
  */
 
 import { element, reconcile, setText } from "../element.js";
-import { figures, lengths, phaseNow } from "../timeline.js";
+import { figures, lengths, marksOf, phaseNow } from "../timeline.js";
 
 const WORDS = {
   queued: "in the queue",
@@ -78,7 +78,7 @@ export function timelineView() {
       const from = line.phases[0].at;
       reconcile(
         marks,
-        line.marks.map((mark, index) => ({ ...mark, key: `${index} ${mark.at} ${mark.text}` })),
+        marksOf(line).map((mark, index) => ({ ...mark, key: `${index} ${mark.at} ${mark.text}` })),
         (mark) => mark.key,
         (mark) =>
           element(
