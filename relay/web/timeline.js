@@ -294,14 +294,16 @@ export function figures(line, now) {
   // The model's count is of the whole, of which a page that came later saw a part.
   const counted = joinedAt === null ? (end?.generation.usage?.output_tokens ?? null) : null;
   const tokens = counted ?? line.tokens;
-  const seen = joinedAt === null && firstAt !== null && startedAt !== null;
+  // Of a later attempt only what this page heard is known.
+  const ranFrom = startedAt && (line.resets === 0 ? Math.min(startedAt, ranAt(line)) : startedAt);
+  const seen = joinedAt === null && firstAt !== null && ranFrom !== null;
   return {
     queue:
       waited(end?.generation ?? {}) ??
       line.queuedMs ??
       (line.phases[1]?.at ?? end?.at ?? now) - queuedAt,
     // Told in one breath, both are past: the page came later and can't know.
-    first: seen && firstAt - startedAt > TOGETHER_MS ? firstAt - startedAt : null,
+    first: seen && firstAt - ranFrom > TOGETHER_MS ? firstAt - ranFrom : null,
     rate: seconds && seconds > 0.2 && tokens ? tokens / seconds : null,
     /** Whether the model's own count is behind the rate. */
     counted: counted !== null,

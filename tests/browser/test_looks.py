@@ -21,6 +21,19 @@ STILL = """new Promise((done) => {
   });
 })"""
 """Where the conversation stands, once it moves no more."""
+EDGE = """field => {
+  const light = color => {
+    const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map(Number).map(one => {
+      const part = one / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const { borderTopColor, backgroundColor } = getComputedStyle(field);
+  const [dark, bright] = [light(borderTopColor), light(backgroundColor)].sort((a, b) => a - b);
+  return (bright + 0.05) / (dark + 0.05);
+}"""
+"""The contrast of a field's edge with what it encloses (WCAG 2.2, relative luminance)."""
 
 
 async def test_markup_of_a_model_is_shown_as_text(visit: Visit) -> None:
@@ -271,3 +284,14 @@ async def test_forced_colours_leave_the_bar_and_what_is_chosen_in_sight(visit: V
     pieces = await visit.page.locator(".line-piece").evaluate_all(backgrounds)
     assert len(set(pieces)) > 1
     await visit.keep_screenshot("forced-colours")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_edge_of_a_field_is_seen(visit: Visit, scheme: Literal["light", "dark"]) -> None:
+    await visit.page.emulate_media(color_scheme=scheme)
+    await visit.open()
+    fields = await visit.page.locator("form :is(input, textarea):visible").all()
+    assert len(fields) >= 2
+    for field in fields:
+        # WCAG 2.2, 1.4.11.
+        assert await field.evaluate(EDGE) >= 3

@@ -107,6 +107,7 @@ async def test_in_the_end_the_bar_and_the_figure_tell_the_same_wait(modules: Pag
     pieces = [(one["phase"], one["ms"]) for one in told["lengths"]]
     assert pieces == [("queued", 10), ("thinking", 95), ("writing", 5)]
     assert told["figures"]["queue"] == 10
+    assert told["figures"]["first"] == 95
     assert told["figures"]["whole"] == 110
     marks = [(one["kind"], one["at"]) for one in told["marks"]]
     assert marks == [("queued", 1000), ("running", 1010), ("first", 1105), ("completed", 1110)]

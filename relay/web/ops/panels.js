@@ -170,7 +170,7 @@ export function panels() {
     const sum = (/** @type {string} */ field) =>
       alive.reduce((/** @type {number} */ total, /** @type {any} */ one) => total + one[field], 0);
     if (known) tiles.places.show(count(sum("running")), `of ${count(sum("capacity"))}`);
-    tiles.streams.show(count(streams.events), `${count(streams.feed)} feeds`);
+    tiles.streams.show(count(streams.events), `${count(streams.feed)} ${streams.feed === 1 ? "feed" : "feeds"}`);
   }
 
   function showRates(/** @type {any} */ rates) {
