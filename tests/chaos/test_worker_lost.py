@@ -230,7 +230,10 @@ async def test_a_worker_that_reaches_nothing_is_gone_in_time_when_it_is_stopped(
     assert all(link.counts.held for link in links)
     for link in links:
         link.heal()
-    await asyncio.gather(worker.start(), other.start())
+    # What another one is offered before the journal is replayed is begun anew, as the guide says.
+    await worker.start()
+    await eventually(lambda: "journal replayed" in worker.output)
+    await other.start()
     for reader in (*quick, *slow):
         await reader.finished(within=25)
         ended = await system.resource(reader.generation_id)
