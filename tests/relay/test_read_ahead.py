@@ -51,6 +51,20 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
+@pytest.fixture
+def let_go(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Until it is set, no more than the head of a log is read ahead."""
+    let_go, read_newest = asyncio.Event(), StreamLog.read_newest
+
+    async def held_up(self: StreamLog, one: str, after: Cursor | None, count: int) -> Any:
+        if count > read_ahead.HEAD:
+            await let_go.wait()
+        return await read_newest(self, one, after, count)
+
+    monkeypatch.setattr(StreamLog, "read_newest", held_up)
+    return let_go
+
+
 async def row_of(side: ReadingSide, generation_id: str) -> StreamRow:
     row = await read_stream_row(side.sources.database, generation_id, lease_seconds=10)
     assert row is not None
@@ -186,16 +200,8 @@ async def test_what_came_between_the_page_and_the_row_is_told_once(
 
 
 async def test_the_first_entries_are_on_their_way_before_the_rest_is_read(
-    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+    author: Author, side: ReadingSide, let_go: asyncio.Event
 ) -> None:
-    let_go, read_newest = asyncio.Event(), StreamLog.read_newest
-
-    async def held_up(self: StreamLog, one: str, after: Cursor | None, count: int) -> Any:
-        if count > read_ahead.HEAD:
-            await let_go.wait()
-        return await read_newest(self, one, after, count)
-
-    monkeypatch.setattr(StreamLog, "read_newest", held_up)
     log = await author.running()
     for number in range(2 * read_ahead.HEAD):
         log.append_text(f"tøken {number} ")
@@ -243,16 +249,8 @@ async def test_what_came_before_the_subscription_held_is_in_the_rest(
 
 
 async def test_a_new_attempt_between_head_and_rest_begins_with_its_reset(
-    author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
+    author: Author, side: ReadingSide, let_go: asyncio.Event
 ) -> None:
-    let_go, read_newest = asyncio.Event(), StreamLog.read_newest
-
-    async def held_up(self: StreamLog, one: str, after: Cursor | None, count: int) -> Any:
-        if count > read_ahead.HEAD:
-            await let_go.wait()
-        return await read_newest(self, one, after, count)
-
-    monkeypatch.setattr(StreamLog, "read_newest", held_up)
     log = await author.running()
     await play(author, log, REFINE)
     await author.flush()
