@@ -92,6 +92,12 @@ def meaning_of(error: Exception) -> Exception:
     return error
 
 
+def meaning_of_one(error: Exception) -> Exception:
+    """The same for a statement that is a transaction by itself: where it failed is not told."""
+    meaning = meaning_of(error)
+    return CommitUnknown() if isinstance(meaning, Unavailable) else meaning
+
+
 def is_away(error: Exception) -> bool:
     """Whether the database can't be reached or can't work at the moment."""
     if isinstance(error, (OSError, PoolTimeout, *_COMPLAINTS)):

@@ -81,6 +81,8 @@ class Publisher:
         self._announce: set[AttemptLog] = set()
         self._give_up_at: dict[AttemptLog, float] = {}
         self._on_fenced: dict[AttemptLog, Callable[[], None]] = {}
+        # Logs that may not go out yet, and whether they have something that would: urgent, or not.
+        self._held: dict[AttemptLog, bool | None] = {}
         # The flush under way: what it took, once it has begun, and when that was.
         self._flushing = False
         self._batch: list[tuple[AttemptLog, Append]] = []
@@ -110,6 +112,16 @@ class Publisher:
         self._logs[generation_id] = attempt_log
         self._on_fenced[attempt_log] = on_fenced
         return attempt_log
+
+    def hold(self, attempt_log: AttemptLog) -> None:
+        """Keeps this log back, whatever is appended, until `let_out`."""
+        self._held[attempt_log] = None
+
+    def let_out(self, attempt_log: AttemptLog) -> None:
+        """Lets a log go out that was held; again does nothing."""
+        urgent = self._held.pop(attempt_log, None)
+        if urgent is not None:
+            self._changed(attempt_log, urgent)
 
     def abandon(self, attempt_log: AttemptLog) -> None:
         """Stops writing this log, e.g. since its attempt was fenced or handed over."""
@@ -164,6 +176,9 @@ class Publisher:
 
     def _changed(self, attempt_log: AttemptLog, urgent: bool) -> None:
         if not self._writes(attempt_log):
+            return
+        if attempt_log in self._held:
+            self._held[attempt_log] = urgent or bool(self._held[attempt_log])
             return
         self._dirty[attempt_log] = None
         if self._idle.is_set():
@@ -324,6 +339,7 @@ class Publisher:
         self._refresh.discard(attempt_log)
         self._announce.discard(attempt_log)
         self._give_up_at.pop(attempt_log, None)
+        self._held.pop(attempt_log, None)
         self._on_fenced.pop(attempt_log, None)
         if not self._dirty and not self._flushing:
             self._idle.set()

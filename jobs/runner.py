@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import end_tasks
+from jobs.database import CommitUnknown
 from jobs.errors import JobsError
 from jobs.generate import Stop, Workshop, generate
 from jobs.generation import Generation, State, events_url, rfc3339
@@ -131,6 +132,7 @@ class Runner:
                 endpoint=self._workshop.breakers.endpoint,
                 probe_seconds=self._workshop.breakers.probe_seconds,
                 kinds=self._kinds,
+                early=True,
             )
             if claimed is not None:
                 self._run(claimed)
@@ -232,7 +234,9 @@ class Runner:
     async def _announce_start(self, claimed: Claimed) -> None:
         # In this turn of the loop the attempt asks its model, for whose words readers wait.
         await asyncio.sleep(0)
-        await self._workshop.ending.signals.changed(claimed.owner, started(claimed))
+        with suppress(CommitUnknown):
+            await self._workshop.ending.database.stored()
+            await self._workshop.ending.signals.changed(claimed.owner, started(claimed))
 
 
 async def _ended_or_hurried(

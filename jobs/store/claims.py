@@ -182,6 +182,7 @@ async def claim(
     endpoint: str | None = None,
     probe_seconds: float = 60.0,
     kinds: frozenset[str] | None = None,
+    early: bool = False,
 ) -> Claimed | None:
     """Makes the generation this worker's, or gives None when it may not be had.
 
@@ -192,8 +193,9 @@ async def claim(
     `endpoint` is where its model would be asked, None by whoever only ends it. Where the breaker
     before the two is open, a queued one is claimed as its one probe, for `probe_seconds` at most,
     or BreakerOpen is raised and it waits. `kinds` are those that the worker can run, None for any:
-    KindUnknown is raised for another, which waits for a worker that can. Raises Unavailable; a
-    claim that went through unnoticed then shows in `beat`.
+    KindUnknown is raised for another, which waits for a worker that can. Where it is `early`, tell
+    nobody of the attempt before `db.stored` returns. Raises Unavailable; a claim that went through
+    unnoticed then shows in `beat`.
     """
     parameters = {
         "generation": generation_id,
@@ -205,7 +207,7 @@ async def claim(
 
     take = _claim_of(kinds, whatever_is_open=False)
     try:
-        rows = await db.write_one(take, parameters)
+        rows = await db.write_one(take, parameters, early=early)
     except CommitUnknown:
         # Once more: it finds the row as it was, or taken, by this very claim perhaps.
         rows = await db.write_one(take, parameters) or await db.fetch(_MINE, parameters)

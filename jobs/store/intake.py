@@ -43,13 +43,20 @@ async def accept(
     for a conversation that doesn't fit, CascadeTooDeep, the idempotent replay or
     IdempotencyKeyReused, OverBudget, GenerationActive. Then Unavailable (nothing was stored), or
     OutcomeUnknown when the database did not tell within 25 s whether it committed.
+
+    What was not there before may be offered to workers at once; its client is told of it once
+    `db.stored` returns.
     """
     refuse_unfit(new)
     admission = Admission(new, generation_id, budget, round(expires_seconds * 1000))
     pauses, until = iter(_PAUSES_SECONDS), time.monotonic() + _LOOKED_INTO_SECONDS
     for _ in range(_RACES):
         try:
-            return await db.write_at_once(admission.run)
+            accepted = await db.write_at_once(admission.run, early=admission.is_short)
+            if accepted.replayed:
+                # Stored by another process perhaps, whose own client was not told yet.
+                await db.stored_by_all()
+            return accepted
         except UniqueViolation:
             continue
         except CommitUnknown:
