@@ -31,22 +31,24 @@ from jobs.database_errors import (
     has_collided,
     is_away,
     meaning_of,
-    meaning_of_one,
     was_cut,
 )
+from jobs.errors import Unavailable
 from jobs.left_sessions import LeftSessions
 from jobs.migrations import patience, upgrade
 from jobs.sqlite_driver import in_thread
-from jobs.sqlite_early import EarlyWrites, Waits
+from jobs.sqlite_early import Early, EarlyWrites, Waits
 
 __all__ = [
     "CommitUnknown",
     "Database",
+    "Early",
     "UniqueViolation",
     "database_url",
     "migrate",
     "now_ms",
     "schema_is_current",
+    "stored",
 ]
 
 T = TypeVar("T")
@@ -70,8 +72,8 @@ class Database:
     ) -> None:
         """Wraps engines whose transactions begin as writes do, and as reads do.
 
-        `left` has the places for those that write, where these are few; `early` is what writes
-        ahead of the disk, where that is possible.
+        `left` has the places for those that write, where these are few; `early` writes ahead of the
+        disk, where that is possible.
         """
         self._writer = self._write_alone = writer
         self._reader = self._read_alone = reader
@@ -220,16 +222,16 @@ class Database:
         work: Callable[[AsyncConnection], Awaitable[T]],
         *,
         within: float | None = None,
-        early: bool = False,
+        early: Early | None = None,
     ) -> T:
         """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop.
 
-        And none where it is `early`, which short work may be: all see then what it wrote, but until
-        `stored` returns a loss of power may yet undo it. Tell nobody before.
+        And none where it is `early`, which short work may be: all see then what it wrote, but a
+        loss of power may undo it until that one's `settling` is done. Tell nobody before.
         """
-        if early and self._early is not None and not self._given_up:
+        if early is not None and self._early is not None and not self._given_up:
             with suppress(Waits):
-                return self._early.transact(work)
+                return self._early.transact(early, work)
         return await self._to_its_end(self._transaction(work, at_once=True, within=within))
 
     async def write_one(
@@ -237,39 +239,22 @@ class Database:
         statement: Executable,
         parameters: Mapping[str, Any] | None = None,
         *,
-        early: bool = False,
+        early: Early | None = None,
     ) -> Sequence[Row[Any]]:
         """The rows that one writing statement returns, which is a transaction by itself.
 
         A third of the round trips of `write`, and nothing tells a failed statement from a lost
         answer: raises CommitUnknown for both. `early` as in `write_at_once`.
         """
-        if early and self._early is not None and not self._given_up:
+        if early is not None and self._early is not None and not self._given_up:
             with suppress(Waits):
-                return self._early.alone(statement, parameters)
+                return self._early.alone(early, statement, parameters)
         return await self._to_its_end(self._statement(statement, parameters))
 
-    @property
-    def settling(self) -> asyncio.Future[None] | None:
-        """Done once all that was written early is on the disk; None where it is already.
-
-        It has an OSError if the disk refused. It is for all who wait: do not cancel it.
-        """
-        return None if self._early is None else self._early.settling
-
-    async def stored(self) -> None:
-        """Returns once all that was written early is on the disk. Raises CommitUnknown."""
-        if (settling := self.settling) is not None:
-            try:
-                await asyncio.shield(settling)
-            except OSError as error:
-                raise CommitUnknown from error
-
-    async def stored_by_all(self) -> None:
-        """As `stored`, also for what other processes wrote early."""
+    async def sync(self) -> None:
+        """Returns once all that anybody wrote early is on the disk. Raises CommitUnknown."""
         if self._early is not None:
-            self._early.sync()
-            await self.stored()
+            await stored(self._early.sync())
 
     async def _statement(
         self, statement: Executable, parameters: Mapping[str, Any] | None
@@ -278,7 +263,10 @@ class Database:
             async with self._place():
                 return await _alone(self._write_alone, statement, parameters)
         except DRIVER_ERRORS as error:
-            raise meaning_of_one(error) from error
+            meaning = meaning_of(error)
+            if isinstance(meaning, Unavailable):
+                raise CommitUnknown from error
+            raise meaning from error
 
     async def _transaction(
         self,
@@ -354,6 +342,15 @@ class Database:
             if not task.cancelled():
                 task.exception()
             raise
+
+
+async def stored(settling: asyncio.Future[None] | None) -> None:
+    """Returns once an early write has settled. Raises CommitUnknown where the disk refused."""
+    if settling is not None:
+        try:
+            await asyncio.shield(settling)
+        except OSError as error:
+            raise CommitUnknown from error
 
 
 async def _alone(

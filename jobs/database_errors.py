@@ -92,12 +92,6 @@ def meaning_of(error: Exception) -> Exception:
     return error
 
 
-def meaning_of_one(error: Exception) -> Exception:
-    """The same for a statement that is a transaction by itself: where it failed is not told."""
-    meaning = meaning_of(error)
-    return CommitUnknown() if isinstance(meaning, Unavailable) else meaning
-
-
 def is_away(error: Exception) -> bool:
     """Whether the database can't be reached or can't work at the moment."""
     if isinstance(error, (OSError, PoolTimeout, *_COMPLAINTS)):
@@ -115,6 +109,12 @@ def is_away(error: Exception) -> bool:
         number = getattr(error.orig, "sqlite_errorcode", None)
         return number is not None and number & 0xFF in _SQLITE_AWAY_CODES
     return isinstance(error.driver_exception, _COMPLAINTS)
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether another connection to SQLite writes, for whose end was not waited."""
+    told = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(told, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def is_of_the_value(error: Exception) -> bool:

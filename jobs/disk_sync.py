@@ -12,6 +12,8 @@ from queue import SimpleQueue
 
 SLOW_SECONDS = 0.05
 """What takes longer than this is no disk that one should write to in passing."""
+REFUSED_SECONDS = 10.0
+"""How long a disk is not well after it has refused a sync."""
 
 # macOS has no sync of the data alone.
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -26,29 +28,29 @@ class DiskSync:
         # For what was written since the one under way began.
         self._next: asyncio.Future[None] | None = None
         self._began = 0.0
+        self._refused_until = 0.0
         self._asked: SimpleQueue[asyncio.AbstractEventLoop | None] | None = None
 
     @property
-    def settling(self) -> asyncio.Future[None] | None:
-        """Done once all is on the disk for which `begin` was called; None where it is already.
+    def is_well(self) -> bool:
+        """Whether the disk takes what it is given, and at once."""
+        now = time.monotonic()
+        slow = self._under_way is not None and now - self._began > SLOW_SECONDS
+        return not slow and now >= self._refused_until
+
+    def begin(self) -> asyncio.Future[None]:
+        """Has all that was written up to now brought to the disk; done once it is there.
 
         Its error is the system's, an OSError. It is for all who wait: do not cancel it.
         """
-        return self._next or self._under_way
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether the sync that is under way takes too long."""
-        return self._under_way is not None and time.monotonic() - self._began > SLOW_SECONDS
-
-    def begin(self) -> None:
-        """Has all that was written up to now brought to the disk."""
         loop = asyncio.get_running_loop()
         if self._under_way is None:
             self._under_way = loop.create_future()
             self._ask(loop)
-        elif self._next is None:
+            return self._under_way
+        if self._next is None:
             self._next = loop.create_future()
+        return self._next
 
     def close(self) -> None:
         """Ends the thread, after the sync that is under way."""
@@ -93,7 +95,8 @@ class DiskSync:
             over.set_result(None)
         else:
             over.set_exception(error)
-            # There may be nobody who waits for it.
+            # There may be nobody who waits for it yet.
             over.exception()
+            self._refused_until = time.monotonic() + REFUSED_SECONDS
         if self._under_way is not None:
             self._ask(loop)

@@ -98,10 +98,10 @@ async def generate(
     publisher = workshop.ending.publisher
     shown = await _shown_before(workshop, claimed) if claimed.cancel_requested else ""
     attempt_log = publisher.start(claimed.id, claimed.attempt, lambda: stop.request("fenced"))
-    if (settling := workshop.ending.database.settling) is not None:
+    if claimed.settling is not None:
         # The model is asked meanwhile; nobody hears of a claim that a loss of power may yet undo.
         publisher.hold(attempt_log)
-        settling.add_done_callback(partial(_stored, publisher, attempt_log, stop))
+        claimed.settling.add_done_callback(partial(_stored, publisher, attempt_log, stop))
     if claimed.reset is not None:
         attempt_log.append("reset", Reset(claimed.reset, claimed.attempt))
     attempt_log.open()

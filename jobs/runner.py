@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import end_tasks
-from jobs.database import CommitUnknown
+from jobs.database import CommitUnknown, Early, stored
 from jobs.errors import JobsError
 from jobs.generate import Stop, Workshop, generate
 from jobs.generation import Generation, State, events_url, rfc3339
@@ -132,7 +132,7 @@ class Runner:
                 endpoint=self._workshop.breakers.endpoint,
                 probe_seconds=self._workshop.breakers.probe_seconds,
                 kinds=self._kinds,
-                early=True,
+                early=Early(),
             )
             if claimed is not None:
                 self._run(claimed)
@@ -235,7 +235,7 @@ class Runner:
         # In this turn of the loop the attempt asks its model, for whose words readers wait.
         await asyncio.sleep(0)
         with suppress(CommitUnknown):
-            await self._workshop.ending.database.stored()
+            await stored(claimed.settling)
             await self._workshop.ending.signals.changed(claimed.owner, started(claimed))
 
 

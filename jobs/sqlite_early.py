@@ -11,14 +11,14 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable, Row
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database_engines import BEGIN_TO_WRITE
-from jobs.database_errors import DRIVER_ERRORS, CommitUnknown, meaning_of, meaning_of_one
+from jobs.database_errors import DRIVER_ERRORS, CommitUnknown, is_busy, meaning_of
 from jobs.disk_sync import DiskSync
 from jobs.sqlite_thread import ThreadWork
 
@@ -26,11 +26,25 @@ T = TypeVar("T")
 
 # In normal times connections that have a thread of their own take the log over long before.
 CHECKPOINT_PAGES = 4000
-_NO_WAIT: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+LOCK_SECONDS = 0.0
+"""How long the loop stands still for another connection that writes."""
 
 
 class Waits(Exception):
     """It can't be done here and now; nothing was stored."""
+
+
+class Early:
+    """A write that may go ahead of the disk, as its caller sees it; for one write alone."""
+
+    __slots__ = ("settling",)
+
+    def __init__(self) -> None:
+        self.settling: asyncio.Future[None] | None = None
+        """Done once what was written is on the disk; None where it is as soon as it is written.
+
+        Its error is an OSError. Others may wait for it too: do not cancel it.
+        """
 
 
 class EarlyWrites:
@@ -40,15 +54,10 @@ class EarlyWrites:
         """`options` are those of the engines of the same database."""
         self._path, self._options = path, options
         self._connection: sqlite3.Connection | None = None
-        self._work: ThreadWork | None = None
+        self._here: ThreadWork | None = None
         self._sync = DiskSync(f"{path}-wal")
 
-    @property
-    def settling(self) -> asyncio.Future[None] | None:
-        """Done once all that was written here is on the disk; None where it is already."""
-        return self._sync.settling
-
-    def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    def transact(self, early: Early, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """What this work gives, committed: it awaits nothing but its connection.
 
         Raises Waits, Unavailable, CommitUnknown, and what the work raises.
@@ -59,47 +68,41 @@ class EarlyWrites:
             nonlocal committing
             committing = True
 
+        if not self._sync.is_well:
+            raise Waits
+        here = self._here or self._open()
         try:
-            return self._write(lambda here: here.transact(BEGIN_TO_WRITE, work, committed_now))
+            done = here.transact(BEGIN_TO_WRITE, work, committed_now)
         except DRIVER_ERRORS as error:
+            if is_busy(error) and not committing:
+                # Another connection writes: this was to begin, and did nothing.
+                raise Waits from error
+            if not isinstance(error, IntegrityError):
+                # Whatever is wrong, another connection may find it mended.
+                self._drop()
             raise CommitUnknown if committing else meaning_of(error) from error
+        early.settling = self._sync.begin()
+        return done
 
     def alone(
-        self, statement: Executable, parameters: Mapping[str, Any] | None
+        self, early: Early, statement: Executable, parameters: Mapping[str, Any] | None
     ) -> Sequence[Row[Any]]:
-        """The rows of one statement, which is a transaction by itself.
+        """The rows of one writing statement; raises what `transact` does."""
 
-        Raises Waits and CommitUnknown.
-        """
-        try:
-            return self._write(lambda here: here.alone(statement, parameters))
-        except DRIVER_ERRORS as error:
-            raise meaning_of_one(error) from error
+        async def run(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            result = await connection.execute(statement, parameters)
+            return result.all() if result.returns_rows else ()
 
-    def sync(self) -> None:
-        """Has all that anybody wrote up to now brought to the disk."""
-        self._sync.begin()
+        return self.transact(early, run)
+
+    def sync(self) -> asyncio.Future[None]:
+        """Has all that anybody wrote up to now brought to the disk; done once it is there."""
+        return self._sync.begin()
 
     def close(self) -> None:
         """Closes what is open."""
         self._drop()
         self._sync.close()
-
-    def _write(self, do: Callable[[ThreadWork], T]) -> T:
-        if self._sync.is_slow:
-            raise Waits
-        work = self._work or self._open()
-        try:
-            done = do(work)
-        except DBAPIError as error:
-            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-            if code in _NO_WAIT:
-                raise Waits from error
-            if code != sqlite3.SQLITE_CONSTRAINT:
-                self._drop()
-            raise
-        self._sync.begin()
-        return done
 
     def _open(self) -> ThreadWork:
         try:
@@ -107,7 +110,7 @@ class EarlyWrites:
             connection = sqlite3.connect(
                 Path(self._path).absolute().as_uri() + "?mode=rw",
                 uri=True,
-                timeout=0,
+                timeout=LOCK_SECONDS,
                 isolation_level=None,
             )
         except sqlite3.Error as error:
@@ -129,10 +132,10 @@ class EarlyWrites:
         except Waits:
             connection.close()
             raise
-        self._connection, self._work = connection, ThreadWork(connection, self._options)
-        return self._work
+        self._connection, self._here = connection, ThreadWork(connection, self._options)
+        return self._here
 
     def _drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._connection = self._work = None
+        self._connection = self._here = None

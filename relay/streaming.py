@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from starlette.responses import Response
 
-from jobs.database import CommitUnknown
+from jobs.database import CommitUnknown, stored
 from jobs.errors import OutcomeUnknown, Unavailable
 from jobs.store.commits import CancelOutcome
 from jobs.store.intake import Accepted
@@ -77,23 +77,23 @@ async def start_accepted(services: Services, accepted: Accepted) -> None:
     Returns once it is stored for good, and may be told. Raises OutcomeUnknown.
     """
     if accepted.interrupted:
-        await _stored(services, accepted)
+        await _settled(accepted)
     for generation_id in accepted.interrupted:
         await _announce_interrupted(services, accepted.owner, generation_id)
     if accepted.starts:
         # A worker tells nobody of it before its own claim is stored, and all before that.
         with here().child("enqueue", "producer"):
             await services.queue.enqueue(accepted.generation.id, 0)
-        await _stored(services, accepted)
+        await _settled(accepted)
     else:
-        await _stored(services, accepted)
+        await _settled(accepted)
         # What waits in line is told of by nobody else until its turn comes.
         await services.signals.changed(accepted.owner, accepted.generation)
 
 
-async def _stored(services: Services, accepted: Accepted) -> None:
+async def _settled(accepted: Accepted) -> None:
     try:
-        await services.db.stored()
+        await stored(accepted.settling)
     except CommitUnknown as error:
         raise OutcomeUnknown(accepted.generation.id) from error
 

@@ -1,5 +1,6 @@
 """Claims: only the newest attempt runs a generation, and only from `queued` or past a lease."""
 
+import asyncio
 from functools import lru_cache
 from typing import Literal
 
@@ -7,7 +8,7 @@ import msgspec
 from sqlalchemy import Update, and_, bindparam, case, func, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.database import CommitUnknown, Database, now_ms
+from jobs.database import CommitUnknown, Database, Early, now_ms
 from jobs.generation import Kind
 from jobs.kinds import KindUnknown
 from jobs.store.breakers import is_open, is_watched, may_probe, take_probe
@@ -48,7 +49,8 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     is why its events open with a reset, None for attempt 1. Times are milliseconds since the
     epoch, by the database's clock. `watched`: failures are counted against its model where it was
     claimed; `probe`: its model's breaker is open, and this attempt tries it (protocol §8). `opens`:
-    its conversation has no turns but its own, and goes on from no other.
+    its conversation has no turns but its own, and goes on from no other. `settling` is done once
+    the claim is on the disk, and is None where it is (`jobs.database.Early`): tell nobody before.
     """
 
     id: str
@@ -71,6 +73,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     watched: bool = False
     opens: bool = False
     probe: bool = False
+    settling: asyncio.Future[None] | None = None
 
 
 _CLAIMED = (
@@ -182,7 +185,7 @@ async def claim(
     endpoint: str | None = None,
     probe_seconds: float = 60.0,
     kinds: frozenset[str] | None = None,
-    early: bool = False,
+    early: Early | None = None,
 ) -> Claimed | None:
     """Makes the generation this worker's, or gives None when it may not be had.
 
@@ -193,9 +196,8 @@ async def claim(
     `endpoint` is where its model would be asked, None by whoever only ends it. Where the breaker
     before the two is open, a queued one is claimed as its one probe, for `probe_seconds` at most,
     or BreakerOpen is raised and it waits. `kinds` are those that the worker can run, None for any:
-    KindUnknown is raised for another, which waits for a worker that can. Where it is `early`, tell
-    nobody of the attempt before `db.stored` returns. Raises Unavailable; a claim that went through
-    unnoticed then shows in `beat`.
+    KindUnknown is raised for another, which waits for a worker that can. Raises Unavailable; a
+    claim that went through unnoticed then shows in `beat`.
     """
     parameters = {
         "generation": generation_id,
@@ -212,7 +214,7 @@ async def claim(
         # Once more: it finds the row as it was, or taken, by this very claim perhaps.
         rows = await db.write_one(take, parameters) or await db.fetch(_MINE, parameters)
     if rows:
-        return _claimed(rows[0])
+        return _claimed(rows[0], settling=None if early is None else early.settling)
     if kinds is not None:
         offered = await db.fetch(_KIND_OF_OFFERED, parameters)
         if offered and offered[0].kind not in kinds:
@@ -242,10 +244,12 @@ class _NotClaimed(Exception):
     """Another one is the probe, or has the generation."""
 
 
-def _claimed(row: AnyRow, *, probe: bool = False) -> Claimed:
+def _claimed(
+    row: AnyRow, *, probe: bool = False, settling: asyncio.Future[None] | None = None
+) -> Claimed:
     fields = dict(row._mapping)
     told = {"kind": Kind(row.kind), "watched": bool(row.watched), "opens": bool(row.opens)}
-    return Claimed(**{**fields, **told}, probe=probe)
+    return Claimed(**{**fields, **told}, probe=probe, settling=settling)
 
 
 async def hand_over(db: Database, generation_id: str, attempt: int) -> bool:
