@@ -23,6 +23,8 @@ _REFUSING = frozenset({"28", "3D", "55000"})
 _AWAY = _REFUSING | {"08", "53", "57", "58", "25006", "25P03"}
 # A lock that another session holds is free again at some time.
 _COLLIDED_CODES = frozenset({"40001", "40P01", "55P03"})
+# Unknown to an older server; not for its platform.
+_SETTING_CODES = frozenset({"42704", "22023"})
 # Data, constraints, limits of the program.
 _OF_THE_VALUE = frozenset({"22", "23", "54"})
 _SQLITE_AWAY_CODES = frozenset(
@@ -132,6 +134,11 @@ def refuses(error: BaseException | None) -> bool:
     """Whether the database answered, and lets nobody in at the moment; its reason says why."""
     code = _sqlstate(error)
     return code is not None and (code[:2] in _REFUSING or code in _REFUSING)
+
+
+def refuses_setting(error: BaseException | None) -> bool:
+    """Whether the server does not know a setting, or can't keep to it."""
+    return _sqlstate(error) in _SETTING_CODES
 
 
 def was_cut(error: Exception) -> bool:

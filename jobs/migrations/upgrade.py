@@ -10,6 +10,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from jobs.database_errors import refuses_setting
 
 LOCK_SECONDS = 3.0
 """How long a table's lock is waited for: whatever comes to that table meanwhile waits behind."""
@@ -21,6 +24,9 @@ _UNLIMITED = text(
 # The name of this lock among PostgreSQL's advisory ones; SQLite's is the write lock.
 _LOCK = text("SELECT pg_advisory_xact_lock(5067, 1)")
 _SHORT_LOCKS = text("SELECT set_config('lock_timeout', :limit, true)")
+CLIENT_CHECK = ("client_connection_check_interval", "2s")
+"""Lets a server, 14 or newer, look while it works whether this process is still there."""
+_SET = text("SELECT set_config(:name, :value, true)")
 
 
 Told = Callable[[int, int], None]
@@ -34,6 +40,7 @@ def upgrade(connection: Connection, told: Told) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_UNLIMITED)
+        _end_with_this_process(connection)
         connection.execute(_LOCK)
         connection.execute(_SHORT_LOCKS, {"limit": f"{round(LOCK_SECONDS * 1000)}ms"})
     config = _config()
@@ -46,6 +53,17 @@ def upgrade(connection: Connection, told: Told) -> None:
 def is_current(connection: Connection) -> bool:
     """Whether the schema is exactly the newest one."""
     return frozenset(MigrationContext.configure(connection).get_current_heads()) == _newest()
+
+
+def _end_with_this_process(connection: Connection) -> None:
+    name, value = CLIENT_CHECK
+    try:
+        # Of its own: a server that does not know the setting would refuse all that follows.
+        with connection.begin_nested():
+            connection.execute(_SET, {"name": name, "value": value})
+    except DBAPIError as error:
+        if not refuses_setting(error):
+            raise
 
 
 def _missing(connection: Connection) -> int:

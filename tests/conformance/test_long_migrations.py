@@ -1,8 +1,12 @@
 """A migration takes as long as PostgreSQL works at it, and keeps nobody waiting for a lock."""
 
 import asyncio
+import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -10,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import database_engines
 from jobs.database import Database, migrate, schema_is_current
+from jobs.database_errors import refuses_setting
 from jobs.errors import Unavailable
 from jobs.migrations import patience, upgrade
-from tests.services import DelayingProxy, PostgresServer, eventually
+from tests.services import Child, DelayingProxy, PostgresServer, eventually
 
+PROGRAM = Path(sys.executable).with_name("persona-relay")
 LIMIT_SECONDS = 1.0
 """What a statement may take here, at the server and at this side."""
 WORK_SECONDS = 2 * LIMIT_SECONDS
@@ -49,6 +55,14 @@ class Old:
         # In a thread: the migration that is waited for runs in this loop.
         asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         return await asyncio.to_thread(self.sql, asked) == "1"
+
+    async def waits(self) -> str:
+        """What sessions at this database work at, or wait for: an index, their turn."""
+        asked = (
+            "SELECT string_agg(wait_event, ' ' ORDER BY wait_event) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event IN ('PgSleep', 'advisory')"
+        )
+        return await asyncio.to_thread(self.sql, asked)
 
     async def rests(self) -> bool:
         """Whether none does."""
@@ -139,6 +153,55 @@ async def test_a_migration_that_is_cancelled_is_broken_off_at_the_server_too(old
     await eventually(old.rests)
     async with Database.open(old.url) as db:
         assert not await schema_is_current(db)
+
+
+async def test_of_killed_migrations_nothing_goes_on_at_the_server(old: Old, tmp_path: Path) -> None:
+    """Neither the one that works, nor the one that waits for it."""
+
+    async def both() -> bool:
+        return await old.waits() == "PgSleep advisory"
+
+    async def neither() -> bool:
+        return await old.waits() == ""
+
+    old.slow(60)
+    environment = {**os.environ, "RELAY_DATABASE_URL": old.url}
+    killed = [
+        Child([PROGRAM, "migrate"], output=tmp_path / "said", env=environment, cwd=tmp_path)
+        for _ in range(2)
+    ]
+    try:
+        await eventually(both, within=30)
+    finally:
+        for one in killed:
+            one.signal(signal.SIGKILL)
+    for one in killed:
+        one.wait()
+        assert one.exit_code == -signal.SIGKILL
+    await eventually(neither, within=10)
+    async with Database.open(old.url) as db:
+        assert not await schema_is_current(db)
+
+
+@pytest.mark.parametrize(
+    "check", [("client_connection_check_unheard_of", "2s"), (upgrade.CLIENT_CHECK[0], "never")]
+)
+async def test_a_server_that_can_not_look_after_its_client_is_migrated_too(
+    check: tuple[str, str], old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One older than PostgreSQL 14, and one on a platform that can't."""
+    refused: list[bool] = []
+
+    def judged(error: BaseException | None) -> bool:
+        refused.append(refuses_setting(error))
+        return refused[-1]
+
+    monkeypatch.setattr(upgrade, "CLIENT_CHECK", check)
+    monkeypatch.setattr(upgrade, "refuses_setting", judged)
+    await migrate(old.url)
+    assert refused == [True]
+    async with Database.open(old.url) as db:
+        assert await schema_is_current(db)
 
 
 async def test_a_migration_is_given_up_once_nothing_is_seen_of_its_session(
