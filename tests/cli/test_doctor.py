@@ -2,25 +2,28 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from freezegun import freeze_time
 
 from jobs.generation import Kind
+from jobs.settings import Settings, read_settings
 from relay.commands.checks import Finding, clock
-from relay.commands.checks_redis import _version
+from relay.commands.checks_redis import _version, check_redis
+from relay.commands.checks_system import check_database
 from tests.cli.conftest import Does, Terminal
 from tests.conformance.acts import Acts
 from tests.conftest import _postgres_binaries
 from tests.jobs.journal_samples import record, written
 from tests.jobs.sample_kinds import SETTING
-from tests.services import PostgresServer, RedisServer
+from tests.services import DelayingProxy, PostgresServer, RedisServer
 
 StartRedis = Callable[..., RedisServer]
 
@@ -164,6 +167,34 @@ def test_a_clock_that_differs_is_a_warning(terminal: Terminal, start_redis: Star
     for name in ("redis clock", "database clock"):
         assert checks[name]["verdict"] == "warning"
         assert "ahead of this machine's" in checks[name]["found"]
+
+
+async def test_what_it_takes_to_connect_is_no_difference_of_clocks(
+    postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection that tells the server's clock is there before this machine's is read."""
+    open_at: list[int] = []
+    proxy: DelayingProxy
+
+    def read() -> float:
+        open_at.append(proxy.counts.connections)
+        return time.time()
+
+    async def judged(module: str, checking: Awaitable[list[Finding]]) -> Finding:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"relay.commands.{module}.time", SimpleNamespace(time=read))
+            [found] = [one for one in await checking if one.check.endswith(" clock")]
+        assert open_at == [1, 1], module
+        open_at.clear()
+        return found
+
+    async with DelayingProxy.before(postgres_url) as proxy:
+        monkeypatch.setenv("RELAY_DATABASE_URL", proxy.url(postgres_url))
+        found = await judged("checks_system", check_database(read_settings(Settings)))
+        assert (found.check, found.verdict) == ("database clock", "ok")
+    async with DelayingProxy.before(redis_url) as proxy:
+        found = await judged("checks_redis", check_redis(proxy.url(redis_url)))
+        assert (found.check, found.verdict) == ("redis clock", "ok")
 
 
 @pytest.mark.parametrize(
