@@ -2,14 +2,17 @@
 
 import asyncio
 import random
+import threading
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.errors import NotFound
 from jobs.generation import Failure, FileChange, Kind, SkillChoice, State, Usage
 from jobs.store.claims import hand_over
 from jobs.store.commits import commit, request_cancel
+from jobs.store.line import promote
 from jobs.store.personas import delete_persona, read_persona
 from jobs.store.reads import read_conversation, read_generation, read_replay_source
 from tests.conformance.acts import Acts, change, outcome
@@ -210,6 +213,37 @@ async def test_a_commit_whose_caller_is_cancelled_is_never_half_known(acts: Acts
         if not whole:
             await acts.commit(claimed, end)
     assert committed > 0
+
+
+async def test_a_cancelled_caller_is_told_only_after_its_commit_has_ended(
+    acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is cancelled while the transaction is open."""
+    loop, reached, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    async def held(connection: AsyncConnection, conversation_id: str) -> str | None:
+        loop.call_soon_threadsafe(reached.set)
+        # SQLite's work runs in its own thread, and awaits nothing.
+        sqlite = connection.dialect.name == "sqlite"
+        assert go_on.wait(10) if sqlite else await asyncio.to_thread(go_on.wait, 10)
+        return await promote(connection, conversation_id)
+
+    monkeypatch.setattr("jobs.store.commits.promote", held)
+    claimed = await acts.claimed((await acts.accept()).generation.id)
+    committing = asyncio.create_task(commit(acts.db, claimed.id, 1, outcome("all of it")))
+    try:
+        async with asyncio.timeout(10):
+            await reached.wait()
+        for _ in range(3):
+            committing.cancel()
+            await asyncio.wait([committing], timeout=0.02)
+        assert not committing.done()
+        assert (await read_generation(acts.db, "ann", claimed.id)).state is State.RUNNING
+    finally:
+        go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+    assert (await read_generation(acts.db, "ann", claimed.id)).state is State.COMPLETED
 
 
 async def test_turns_stay_dense_and_in_order_under_concurrency(acts: Acts) -> None:
