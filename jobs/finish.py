@@ -40,6 +40,14 @@ TRIES_OF_ONE = 5
 
 
 @dataclass(frozen=True, slots=True)
+class InMemory:
+    """What neither the database nor the journal took yet, and why the database did not."""
+
+    record: JournalRecord
+    away: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """What it takes to end a generation for all to see."""
 
@@ -50,6 +58,8 @@ class Ending:
     journal: Journal
     measures: Measures = field(default_factory=Measures)
     kinds: Kinds = NO_OTHERS
+    in_memory: dict[str, InMemory] = field(default_factory=dict)
+    """By event id, what this process alone has."""
 
     async def finish(self, attempt_log: AttemptLog, outcome: Outcome) -> bool:
         """Commits and announces; False when the fence refused: another attempt is the newest.
@@ -68,6 +78,7 @@ class Ending:
             )
             self.measures.kept["unstorable"] += 1
             committed = await self._commit_failure(generation_id, attempt, unstorable(outcome))
+        self.in_memory.pop(event_id(generation_id, attempt), None)
         if committed is None:
             self.measures.fenced += 1
             self.publisher.abandon(attempt_log)
@@ -121,18 +132,20 @@ class Ending:
                 "stopped at its commit: it is kept in the journal",
                 extra={"generation": generation_id},
             )
-            await self._append(journal_record(generation_id, attempt, outcome))
+            record = journal_record(generation_id, attempt, outcome)
+            await self._append(record, "its worker ended before it answered")
             raise
         except Exception as error:
+            away = _reason_of(error)
             refused = isinstance(error, NotTaken) or not isinstance(error, Unavailable)
             self.measures.kept["refused" if refused else "away"] += 1
             log.error(
                 "the database does not take a finished generation; it is kept in the journal",
-                extra={"generation": generation_id, "reason": _reason_of(error)},
+                extra={"generation": generation_id, "reason": away},
             )
         # Before all else: what comes next may last for as long as the database is not mended.
         record = journal_record(generation_id, attempt, outcome)
-        journalled = await self._append(record)
+        journalled = await self._append(record, away)
         committed = await self._commit_again(generation_id, attempt, outcome)
         if journalled:
             await self._mark_done(record, committed)
@@ -165,9 +178,25 @@ class Ending:
                     raise
             delay = min(delay * 2, longest)
 
-    async def _append(self, record: JournalRecord) -> bool:
+    async def keep_at_last(self) -> None:
+        """Tries the journal once more with what is in memory alone, and says what is lost.
+
+        For the end of the process, once nothing else tries any more.
+        """
+        while self.in_memory:
+            _, left = self.in_memory.popitem()
+            told = {"generation": left.record.generation_id, "attempt": left.record.attempt}
+            try:
+                await asyncio.to_thread(self.journal.append, left.record)
+            except (JournalError, OSError) as error:
+                reason = f"the database: {left.away}; the journal: {error}"
+                log.error("an outcome is lost with its worker", extra={**told, "reason": reason})
+            else:
+                log.warning("the journal took it at last", extra=told)
+
+    async def _append(self, record: JournalRecord, away: str) -> bool:
         """Whether the journal took it; a cancelled caller waits for that first."""
-        appending = asyncio.create_task(self._appended(record))
+        appending = asyncio.create_task(self._appended(record, away))
         try:
             return await asyncio.shield(appending)
         except asyncio.CancelledError:
@@ -175,7 +204,7 @@ class Ending:
             await outlast(appending)
             raise
 
-    async def _appended(self, record: JournalRecord) -> bool:
+    async def _appended(self, record: JournalRecord, away: str) -> bool:
         try:
             await asyncio.to_thread(self.journal.append, record)
         except (JournalError, OSError) as error:
@@ -183,6 +212,7 @@ class Ending:
                 "the journal did not take it either; it is kept in memory",
                 extra={"generation": record.generation_id, "reason": str(error)},
             )
+            self.in_memory[record.event_id] = InMemory(record, away)
             return False
         return True
 

@@ -275,6 +275,8 @@ async def run_worker(
         )
         signals, queue = Signals(calls), Queue(calls)
         ending = Ending(database, publisher, signals, queue, journal, Measures(kinds), kinds)
+        # However the worker ends, while its journal is still open.
+        stack.push_async_callback(ending.keep_at_last)
         worker_id = new_id("wrk")
         breakers = await stack.enter_async_context(Breakers.open(database, settings))
         workshop = Workshop(

@@ -1,13 +1,14 @@
 """A worker that is stopped while it can't reach what it needs keeps what it was paid for."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from jobs.generation import Generation, State
-from jobs.journal import Journal
+from jobs.journal import Entry, Journal, JournalRecord, JournalWriteFailed
 from jobs.worker import DRAIN_SECONDS
 from tests.jobs.at_work import Work, at_work, text_of
 from tests.services import DelayingProxy, Direction, eventually
@@ -59,6 +60,47 @@ async def test_what_ends_within_the_grace_is_journalled_where_the_database_does_
         assert [role for role, _, _ in await work.turns(one)] == ["user", "assistant"]
     assert len(await work.requests()) == len(short) + 1
     assert await is_lost_and_not_ended(work, long)
+
+
+@pytest.mark.parametrize("room", [True, False], ids=["room at last", "no room"])
+async def test_what_neither_database_nor_journal_took_is_tried_once_more_or_named_as_lost(
+    work: Work,
+    link: DelayingProxy,
+    postgres_url: str,
+    room: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tries: Counter[str] = Counter()
+    append = Journal.append
+
+    def full(journal: Journal, record: JournalRecord) -> Entry:
+        tries[record.generation_id] += 1
+        if room and tries[record.generation_id] > 1:
+            return append(journal, record)
+        raise JournalWriteFailed(journal.path, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(Journal, "append", full)
+    monkeypatch.setattr("jobs.runner.AFTER_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("jobs.worker.DATABASE_SECONDS", 0.5)
+    hired = await work.hire(relay_database_url=link.url(postgres_url))
+    asked = [await work.ask("Hello", model="demo-tokens-20-60") for _ in range(2)]
+    for one in asked:
+        await work.wrote(one)
+    link.refuse()
+    assert link.abort()
+    await eventually(lambda: len(tries) == len(asked))
+    await hired.dismiss()
+    assert tries == {one.id: 2 for one in asked}
+    assert journalled(work) == ({one.id for one in asked} if room else set())
+    lost = [one for one in caplog.records if one.message == "an outcome is lost with its worker"]
+    named = [one.__dict__["generation"] for one in lost]
+    assert sorted(named) == ([] if room else sorted(one.id for one in asked))
+    for said in lost:
+        assert (said.levelname, said.__dict__["attempt"]) == ("ERROR", 1)
+        reason = said.__dict__["reason"]
+        assert "database is not reachable" in reason
+        assert "No space left on device" in reason
 
 
 async def test_what_had_ended_is_told_to_a_redis_that_is_back_only_while_the_worker_stops(
