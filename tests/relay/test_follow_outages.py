@@ -10,10 +10,13 @@ from jobs import keys
 from jobs.cursor import Cursor
 from jobs.errors import Unavailable
 from jobs.generation import State
+from jobs.redis_link import CALL_TIMEOUT_SECONDS, REDIS_FAILURES
+from jobs.redis_pipeline import TURN_SECONDS
 from jobs.store.reads import read_stream_row
 from jobs.stream_log import Message
 from relay import follow, past
-from tests.relay.heard import assert_is_the_rest
+from relay.pulse import TICK_SECONDS
+from tests.relay.heard import assert_is_the_rest, numbered
 from tests.relay.stage import Author, ReadingSide, authoring, reading_side, write_fast
 from tests.services import DelayingProxy, RedisServer, eventually
 
@@ -49,6 +52,29 @@ async def test_an_end_that_nobody_announced_is_found_within_a_heartbeat(
             assert told[-1].data["generation"]["finished_at"] == generation.finished_at
             assert "text" not in told[-1].data["generation"]["output"]
             assert told[-1].data["generation"]["output"]["characters"] == 5
+
+
+async def test_with_redis_frozen_an_end_is_found_within_a_heartbeat_and_a_call(
+    author: Author, migrated_url: str, redis_url: str, redis_server: RedisServer
+) -> None:
+    async with reading_side(migrated_url, redis_url, heartbeat=0.3) as side:
+        log = await author.running()
+        log.append_text("hello")
+        await author.flush()
+        readers = [await side.joined(log.generation_id) for _ in range(20)]
+        await asyncio.gather(*(reader.hears_up_to(2) for reader in readers))
+        author.publisher.abandon(log)
+        redis_server.freeze()
+        try:
+            await author.commit(log)
+            async with asyncio.timeout(0.3 + TICK_SECONDS + TURN_SECONDS + CALL_TIMEOUT_SECONDS):
+                told = await asyncio.gather(*(reader.finish() for reader in readers))
+            with pytest.raises(REDIS_FAILURES):
+                await side.sources.stream_log.tail(log.generation_id)
+        finally:
+            redis_server.thaw()
+        for one in told:
+            assert [e.event for e in numbered(one)] == ["status", "token", "completed"]
 
 
 async def test_a_worker_that_lost_its_generation_is_not_heard_once_the_row_says_so(
