@@ -1,9 +1,11 @@
 """A breaker opens after failures in a row, keeps what is queued, and is tried by one probe."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.generation import State
 from jobs.store.breaker_notes import (
@@ -15,7 +17,7 @@ from jobs.store.breaker_notes import (
     note_failure,
     release_probe,
 )
-from jobs.store.breakers import BreakerOpen, holder, open_models, read_breakers
+from jobs.store.breakers import BreakerOpen, holder, open_models, read_breakers, take_probe
 from jobs.store.claims import Claimed, claim, hand_over
 from jobs.store.commits import request_cancel
 from jobs.store.leftovers import find_unenqueued
@@ -250,6 +252,27 @@ async def test_a_generation_that_can_not_be_had_takes_no_probe(acts: Acts) -> No
     assert await claim_at(acts, waits.generation.id, 7) is None
     [breaker] = await read_breakers(acts.db)
     assert breaker.probe is None
+
+
+async def test_one_that_is_gone_before_its_probe_is_stored_leaves_the_probe_to_others(
+    acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await opened(acts)
+    await pass_time(acts, 11)
+    one, taken = await stored(acts), []
+
+    async def take_and_lose(connection: AsyncConnection, *given: Any, **named: Any) -> bool:
+        taken.append(await take_probe(connection, *given, **named))
+        await connection.execute(text("UPDATE generations SET attempt = attempt + 1"))
+        return taken[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.store.claims.take_probe", take_and_lose)
+        assert await claim_at(acts, one) is None
+    assert taken == [True]
+    [breaker] = await read_breakers(acts.db)
+    assert breaker.probe is None
+    assert await claim_at(acts, one) is not None
 
 
 async def test_only_what_it_lets_through_is_offered_again(acts: Acts) -> None:

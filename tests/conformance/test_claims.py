@@ -1,9 +1,11 @@
 """A generation is run by one attempt at a time, the newest one."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from jobs.database import CommitUnknown
 from jobs.generation import State
 from jobs.store.claims import claim, hand_over
 from jobs.store.commits import commit, request_cancel
@@ -53,6 +55,23 @@ async def test_a_claim_needs_the_attempt_that_was_seen(acts: Acts) -> None:
     await acts.claimed(one)
     assert await acts.claim(one, 0) is None
     assert await acts.claim("gen_unknown") is None
+
+
+async def test_a_claim_that_was_lost_on_its_way_is_not_taken_for_anothers(
+    acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = (await acts.accept()).generation.id
+    await acts.worker("wrk_2")
+    write_one = acts.db.write_one
+
+    async def lost(*_: Any, **__: Any) -> Any:
+        monkeypatch.setattr(acts.db, "write_one", write_one)
+        assert (await acts.claimed(one, 0, "wrk_2")).attempt == 1
+        raise CommitUnknown
+
+    monkeypatch.setattr(acts.db, "write_one", lost)
+    assert await acts.claim(one) is None
+    assert (await beat(acts.db, "wrk_2", 1)).held == {one: 1}
 
 
 async def test_a_running_one_is_its_workers_while_the_lease_lasts(acts: Acts) -> None:

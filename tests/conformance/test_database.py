@@ -330,14 +330,20 @@ async def test_an_error_quotes_nothing_that_a_statement_was_given(db: Database) 
 async def test_postgresql_ends_what_stands_still_and_what_nobody_waits_for(
     postgres_url: str,
 ) -> None:
+    wanted = {
+        "idle_in_transaction_session_timeout": "5s",
+        "lock_timeout": "3s",
+        "statement_timeout": "15s",
+        # Else the connections of a machine that is gone would count against its maximum for hours.
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
     async with Database.open(postgres_url) as db:
         limits = {}
-        for name in ("idle_in_transaction_session_timeout", "statement_timeout"):
+        for name in wanted:
             [[limits[name]]] = await db.fetch(text(f"SHOW {name}"))
-        assert limits == {
-            "idle_in_transaction_session_timeout": "5s",
-            "statement_timeout": "15s",
-        }
+        assert limits == wanted
         # Of the session, whatever became of the transaction in which it was set.
         async with db.read() as connection:
             again = await connection.execute(text("SHOW statement_timeout"))

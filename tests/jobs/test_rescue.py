@@ -11,10 +11,10 @@ from jobs import keys
 from jobs.generation import State
 from jobs.offers import AGAIN_SECONDS, LOST_SPREAD_SECONDS, SPREAD_SECONDS, spread
 from jobs.rescue import ROWS_A_DUTY
-from jobs.store.claims import hand_over, register_worker
+from jobs.store.claims import claim, hand_over, register_worker
 from tests.conformance.test_cost import counted
 from tests.jobs.at_work import Work, at_work
-from tests.jobs.lost_work import LEASE, Clock, abandoned, judge
+from tests.jobs.lost_work import LEASE, Clock, abandoned, judge, row_of
 from tests.services import RedisServer, eventually
 
 
@@ -185,6 +185,20 @@ async def test_one_that_was_handed_over_untold_may_begin_anew_whatever_its_reade
     assert rescuer.counts.offered_again == 1
     assert (await work.read(asked)).state is State.RUNNING
     assert await work.queue.depth() == 1
+
+
+async def test_however_often_it_was_handed_over_it_is_offered_and_never_lost(
+    work: Work, clock: Clock
+) -> None:
+    asked = await work.store("Hello")
+    await register_worker(work.db, "wrk_1", 1)
+    rescuer = work.rescuer(relay_max_attempts=1)
+    for attempt in range(4):
+        assert await claim(work.db, asked.id, attempt, "wrk_1", lease_seconds=LEASE)
+        assert await hand_over(work.db, asked.id, attempt + 1)
+        await judge(rescuer, clock)
+        assert rescuer.counts.offered_again == attempt + 1
+    assert await row_of(work, asked) == ("running", 4)
 
 
 async def test_a_duty_that_fails_keeps_no_other_from_being_done(

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from freezegun import freeze_time
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -90,6 +92,21 @@ async def test_a_start_waits_for_no_poll(work: Work, monkeypatch: pytest.MonkeyP
     for number in range(5):
         asked = await work.ask(f"Hello {number}", model="demo-fast-words-3")
         assert (await work.ended(asked, within=2)).state is State.COMPLETED
+
+
+@pytest.mark.parametrize("ahead_seconds", [-40, 40])
+async def test_a_job_is_due_whatever_the_clock_of_the_worker_that_looks(
+    work: Work, ahead_seconds: int
+) -> None:
+    wrong = datetime.now(UTC) + timedelta(seconds=ahead_seconds)
+    due, later = [await work.store(f"Hello {n}", model="demo-fast-echo") for n in range(2)]
+    assert await work.queue.enqueue(later.id, 0, defer_seconds=30)
+    assert await work.queue.enqueue(due.id, 0)
+    with freeze_time(wrong, tick=True, real_asyncio=True):
+        hired = await work.hire()
+        assert (await work.ended(due)).state is State.COMPLETED
+        await hired.dismiss()
+    assert (await work.read(later)).state is State.QUEUED
 
 
 async def test_a_wake_that_was_lost_costs_no_more_than_a_poll(work: Work) -> None:
