@@ -1,6 +1,5 @@
 """Connections to Redis whose every call is bounded in time: no call here waits for ever."""
 
-import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,9 +21,6 @@ REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 CONNECTION_OPTIONS = {
     "socket_timeout": CALL_TIMEOUT_SECONDS,
     "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
-    "socket_keepalive": True,
-    # Unacknowledged data on a dead network ends the connection as a whole.
-    "socket_keepalive_options": {socket.TCP_USER_TIMEOUT: 5000},
 }
 
 

@@ -231,3 +231,19 @@ async def test_a_command_to_a_frozen_server_fails_in_bounded_time(start_redis: S
             await redis.ping()
         assert asyncio.get_running_loop().time() - begun < 5
         server.thaw()
+
+
+async def test_commands_over_dead_links_fail_in_bounded_time_and_the_next_ones_get_others(
+    redis_url: str,
+) -> None:
+    async with (
+        DelayingProxy.before(redis_url) as proxy,
+        open_redis(proxy.url(redis_url)) as redis,
+    ):
+        await asyncio.gather(*(redis.ping() for _ in range(10)))
+        proxy.forget_open()
+        begun = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(redis.ping() for _ in range(10)), return_exceptions=True)
+        assert asyncio.get_running_loop().time() - begun < 5
+        assert all(isinstance(answer, REDIS_FAILURES) for answer in answers)
+        assert all(await asyncio.gather(*(redis.ping() for _ in range(10))))
