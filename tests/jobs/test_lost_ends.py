@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from jobs import keys
 from jobs.attempt_log import AttemptLog
 from jobs.events import FileDelta, Notice, Status, Token
 from jobs.generation import FileChange, SkillChoice, State
 from jobs.lost_ends import END_AGAIN_SECONDS, ENDS_AT_ONCE, LOG_SECONDS
+from jobs.queue import job_of
 from jobs.store import commits
 from jobs.store.claims import claim, hand_over
 from jobs.stream_log import Append
@@ -184,6 +186,16 @@ async def test_a_text_that_can_not_be_stored_keeps_nobody_from_an_end(
     ended = await work.read(asked)
     assert ended.error is not None
     assert (ended.state, ended.error.code, ended.output) == (State.FAILED, "worker_lost", None)
+
+
+async def test_the_next_in_line_is_offered_in_the_round_that_ends_a_lost_one(
+    work: Work, clock: Clock
+) -> None:
+    asked = await abandoned(work)
+    after = await work.store("And?", conversation_id=asked.conversation_id, on_active="queue")
+    await judge(work.rescuer(relay_max_attempts=1), clock)
+    assert (await work.read(asked)).state is State.FAILED
+    assert await work.redis.zrange(keys.QUEUE, 0, -1) == [job_of(after.id, 0).encode()]
 
 
 async def test_two_rescuers_at_once_are_harmless(work: Work, clock: Clock) -> None:
