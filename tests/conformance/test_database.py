@@ -2,18 +2,20 @@
 
 import asyncio
 import random
+import sqlite3
 import time
 from typing import Any
 
 import anyio
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import database_engines
-from jobs.database import Database, UniqueViolation, now_ms
+from jobs.database import CommitUnknown, Database, UniqueViolation, now_ms
 from jobs.errors import Unavailable
+from jobs.sqlite_thread import ThreadWork
 from tests.services import free_port
 
 ADD = text("INSERT INTO conversations (id, owner, created_at) VALUES (:id, 'ann', 0)")
@@ -298,6 +300,27 @@ async def test_a_locked_sqlite_is_unavailable_after_its_time(
         await holder.write(hold)
         await other.write_one(ADD, {"id": "d"})
         assert await present(holder, "d")
+
+
+async def test_a_commit_that_breaks_off_in_sqlite_is_unknown_and_not_taken_for_nothing(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly = ThreadWork._plainly
+
+    def stored_and_broken(thread: ThreadWork, sql: str) -> None:
+        plainly(thread, sql)
+        if sql == "COMMIT":
+            raise OperationalError(sql, None, sqlite3.OperationalError("disk I/O error"))
+
+    async def enter(connection: AsyncConnection) -> None:
+        await connection.execute(ADD, {"id": "c"})
+
+    async with Database.open(sqlite_url) as db:
+        with monkeypatch.context() as patch:
+            patch.setattr(ThreadWork, "_plainly", stored_and_broken)
+            with pytest.raises(CommitUnknown):
+                await db.write_at_once(enter)
+        assert await present(db, "c")
 
 
 async def test_a_missing_table_is_a_defect_and_not_an_absence(db: Database) -> None:

@@ -182,7 +182,8 @@ async def test_a_claim_and_an_interrupt_at_once_leave_no_queued_one_running(acts
         assert urgent.interrupted == (first.generation.id,)
 
 
-async def test_a_commit_waits_for_whoever_changes_its_line(postgres_url: str) -> None:
+@pytest.mark.parametrize("end", ["commit", "cancellation"])
+async def test_an_end_waits_for_whoever_changes_its_line(postgres_url: str, end: str) -> None:
     """Else it would promote the one that is being cancelled, and nobody would follow it."""
     async with Database.open(postgres_url) as db:
         acts = Acts(db)
@@ -193,7 +194,7 @@ async def test_a_commit_waits_for_whoever_changes_its_line(postgres_url: str) ->
             (await acts.accept(on_active="queue", conversation_id=line)).generation.id
             for _ in range(2)
         ]
-        claimed = await acts.claimed(first.generation.id)
+        claimed = await acts.claimed(first.generation.id) if end == "commit" else None
         locked, released = asyncio.Event(), asyncio.Event()
 
         async def cancel(connection: AsyncConnection) -> None:
@@ -205,19 +206,24 @@ async def test_a_commit_waits_for_whoever_changes_its_line(postgres_url: str) ->
                 {"id": cancelled},
             )
 
+        async def promoted_by_end() -> str | None:
+            if claimed is not None:
+                return (await acts.commit(claimed)).promoted
+            return (await request_cancel(db, "ann", first.generation.id)).promoted
+
         async def waits() -> bool:
             waiting = "SELECT pid FROM pg_locks WHERE NOT granted"
             return len(await db.fetch(text(waiting))) == 1
 
         cancelling = asyncio.create_task(db.write(cancel))
         await locked.wait()
-        committing = asyncio.create_task(acts.commit(claimed))
+        ending = asyncio.create_task(promoted_by_end())
         try:
             await eventually(waits)
         finally:
             released.set()
             await cancelling
-        assert (await committing).promoted == next_one
+        assert await ending == next_one
 
 
 async def test_the_database_holds_one_active_generation_a_conversation(acts: Acts) -> None:

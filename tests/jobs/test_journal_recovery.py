@@ -1,8 +1,9 @@
 """A torn tail is skipped and cut off; other damage stops loudly, with its line's offset."""
 
+import io
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -168,3 +169,18 @@ def test_a_reader_beside_an_owner_who_cuts_a_torn_record_off_reads_again(
     with Journal.inspect(tmp_path) as view:
         assert view.stats()["total"] == 3
     assert len(seen) == 1
+
+
+def test_the_rest_of_a_line_that_its_writer_adds_meanwhile_is_not_taken_for_a_line(
+    tmp_path: Path,
+) -> None:
+    whole, torn = encode_line(record(0)), encode_line(record(1))
+
+    class Growing(io.BytesIO):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from (whole, torn[:9], torn[9:])
+
+    index = Index()
+    index.read_from(Growing(), tmp_path)
+    assert (index.end, index.torn_bytes) == (len(whole), 9)
+    assert index.stats() == {"total": 1, "bytes": len(whole), "pending": 1}
