@@ -13,7 +13,7 @@ from jobs.errors import Unavailable
 from jobs.generate import generate
 from jobs.generation import Generation, State
 from jobs.pubsub import open_pubsub
-from jobs.runner import started
+from jobs.runner import Runner, started
 from jobs.store.claims import Claimed, claim, register_worker
 from jobs.store.commits import request_cancel
 from tests.jobs.at_work import OWNER, Work, at_work
@@ -70,6 +70,31 @@ async def test_an_attempt_that_broke_off_is_lost_while_its_worker_lives_and_not_
     assert ended.error is not None
     assert (ended.state, ended.error.code) == (State.FAILED, "worker_lost")
     assert caplog.text.count("an attempt broke off") == 2
+
+
+async def test_a_claim_unheard_of_costs_no_attempt_though_an_earlier_one_broke_off_here(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unheard: list[Claimed] = []
+
+    async def broken_once(workshop: Any, claimed: Claimed, *others: Any) -> None:
+        if claimed.attempt == 1:
+            raise RuntimeError("a defect")
+        await generate(workshop, claimed, *others)
+
+    async def claim_second_unheard(*given: Any, **named: Any) -> Any:
+        claimed = await claim(*given, **named)
+        if claimed is not None and claimed.attempt == 2:
+            unheard.append(claimed)
+            raise Unavailable("the database")
+        return claimed
+
+    monkeypatch.setattr("jobs.runner.generate", broken_once)
+    monkeypatch.setattr("jobs.runner.claim", claim_second_unheard)
+    await work.hire(relay_lease_seconds=1.0)
+    ended = await work.ended(await work.ask("Hello", model="demo-fast-echo"), within=15)
+    assert (ended.state, ended.attempt, len(unheard)) == (State.COMPLETED, 3, 1)
+    assert await work.sql("SELECT lost_attempts FROM generations") == [(1,)]
 
 
 async def test_what_runs_here_and_is_offered_here_as_lost_is_not_claimed_from_oneself(
@@ -169,10 +194,38 @@ async def test_a_worker_whose_lease_has_run_out_claims_nothing_until_it_is_renew
     assert (ended.state, ended.attempt) == (State.COMPLETED, 1)
 
 
+async def test_a_beat_that_tells_of_an_earlier_attempt_stops_no_later_one(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fenced: list[int] = []
+    running, fence = vars(Runner)["running"].fget, Runner.fence
+
+    def running_before(runner: Runner) -> dict[str, int]:
+        return {name: attempt - 1 for name, attempt in running(runner).items()}
+
+    def fence_noted(runner: Runner, generation_id: str, attempt: int) -> None:
+        fenced.append(attempt)
+        fence(runner, generation_id, attempt)
+
+    monkeypatch.setattr(Runner, "running", property(running_before))
+    monkeypatch.setattr(Runner, "fence", fence_noted)
+    await work.hire(relay_lease_seconds=1.0)
+    ended = await work.ended(await work.ask("Hello", model="demo-words-30-pace-30"))
+    assert (ended.state, ended.attempt) == (State.COMPLETED, 1)
+    assert set(fenced) == {0}
+
+
 async def test_a_claim_under_way_when_the_worker_stops_is_handed_over(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claiming, go_on = asyncio.Event(), asyncio.Event()
+    waited: list[bool] = []
+    stop = Runner.stop
+
+    async def stop_noted(runner: Runner) -> None:
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        await stop(runner)
+        waited.append(go_on.is_set())
 
     async def slow(*arguments: Any, **named: Any) -> Any:
         claimed = await claim(*arguments, **named)
@@ -182,13 +235,12 @@ async def test_a_claim_under_way_when_the_worker_stops_is_handed_over(
 
     with monkeypatch.context() as patch:
         patch.setattr("jobs.runner.claim", slow)
+        patch.setattr(Runner, "stop", stop_noted)
         hired = await work.hire()
         asked = await work.ask("Hello")
         await claiming.wait()
-        hired.stop.set()
-        await asyncio.sleep(0)
-        go_on.set()
         await hired.dismiss()
+    assert waited == [True]
     assert await work.requests() == []
     await work.hire()
     ended = await work.ended(asked, within=3)
