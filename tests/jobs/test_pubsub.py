@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +145,13 @@ async def test_a_channel_taken_again_at_once_counts_from_its_own_acknowledgement
             link.subscribe(name, lambda _: None, lambda: acknowledgements.append("of the first"))
             next(one for one in [link._channels[name.encode()]]).close()
             got: list[bytes] = []
-            subscription = link.subscribe(name, got.append, nothing)
+            own: list[str] = []
+            subscription = link.subscribe(name, got.append, partial(own.append, "own"))
             assert await subscription.wait(5)
             assert not link._due, "an acknowledgement was still to come"
             assert await redis.publish(name, "x") == 1
             await eventually(lambda got=got: got == [b"x"])
+            assert own == ["own"], "an acknowledgement of the first counted too"
         assert acknowledgements == []
 
 

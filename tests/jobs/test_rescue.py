@@ -1,5 +1,6 @@
 """What nobody works on is found and started anew, by any number of rescuers, or expires."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -199,6 +200,23 @@ async def test_however_often_it_was_handed_over_it_is_offered_and_never_lost(
         await judge(rescuer, clock)
         assert rescuer.counts.offered_again == attempt + 1
     assert await row_of(work, asked) == ("running", 4)
+
+
+async def test_what_two_rescuers_offer_at_once_runs_once(work: Work, clock: Clock) -> None:
+    lost, stored = await abandoned(work), await work.store("Hello")
+    await work.sql("UPDATE generations SET created_at = created_at - 5000")
+    rescuers = [work.rescuer() for _ in range(2)]
+    for _ in range(5):
+        await asyncio.gather(*(one.round() for one in rescuers))
+        clock.now += LEASE / 3
+    assert [one.counts.offered_again for one in rescuers] == [1, 1]
+    assert await work.queue.depth() == 2
+    await work.hire()
+    for one, attempt in ((lost, 2), (stored, 1)):
+        ended = await work.ended(one)
+        assert (ended.state, ended.attempt) == (State.COMPLETED, attempt)
+    assert len(await work.requests()) == 2
+    assert await work.queue.depth() == 0
 
 
 async def test_a_duty_that_fails_keeps_no_other_from_being_done(

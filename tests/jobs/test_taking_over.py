@@ -12,10 +12,12 @@ from jobs.attempt_log import CHUNK_FRAMES, AttemptLog
 from jobs.events import Status
 from jobs.generation import Generation, State
 from jobs.lost_ends import LOG_SECONDS
+from jobs.pubsub import open_pubsub
 from jobs.store.claims import claim, register_worker
-from jobs.stream_log import Append, Outcome
+from jobs.stream_log import Append, Message, Outcome, parse_message
 from tests.jobs.at_work import Work, at_work, text_of
 from tests.jobs.lost_work import LEASE, Clock, judge
+from tests.services import eventually
 
 
 @pytest.fixture
@@ -91,11 +93,34 @@ async def test_a_rescuer_that_dies_before_its_commit_leaves_the_whole_text(
         dying.cancel()
         await asyncio.wait([dying])
     assert await work.stream_log.tail(asked.id) == (2, 2 * CHUNK_FRAMES + 2)
+    # Should nobody ever end it, Redis forgets it all the same.
+    assert await work.redis.pttl(keys.log(asked.id)) > 0
     await judge(work.rescuer(), clock)
     ended = await work.read(asked)
     assert ended.output is not None
     assert (ended.attempt, ended.output.text) == (3, attempt_log.text)
     assert text_of(await work.told(asked)) == attempt_log.text
+
+
+async def test_who_reads_it_live_hears_all_of_what_was_taken_over(
+    work: Work, clock: Clock, redis_url: str
+) -> None:
+    # More than one message takes.
+    asked, _ = await shown(work, 2 * CHUNK_FRAMES)
+    heard: list[Message] = []
+    async with open_pubsub(redis_url) as pubsub:
+        channel = pubsub.subscribe(
+            keys.live(asked.id), lambda raw: heard.append(parse_message(raw)), lambda: None
+        )
+        assert await channel.wait()
+        await judge(work.rescuer(), clock)
+        await eventually(lambda: any(one.terminal for one in heard))
+    page = await work.stream_log.read(asked.id, 2, 1)
+    assert page is not None
+    assert len(page.frames) == 2 * CHUNK_FRAMES + 3
+    told = [one for one in heard if one.attempt]
+    assert b"".join(one.frames for one in told) == b"".join(page.frames)
+    assert [one.first for one in told] == [1, *(one.last + 1 for one in told[:-1])]
 
 
 async def test_a_log_that_was_damaged_is_told_anew_in_the_end(work: Work, clock: Clock) -> None:
