@@ -14,7 +14,7 @@ from jobs.generate import generate
 from jobs.generation import Generation, State
 from jobs.pubsub import open_pubsub
 from jobs.runner import Runner, started
-from jobs.store.claims import Claimed, claim, register_worker
+from jobs.store.claims import Claimed, beat, claim, register_worker
 from jobs.store.commits import request_cancel
 from tests.jobs.at_work import OWNER, Work, at_work
 from tests.services import eventually
@@ -213,6 +213,32 @@ async def test_a_beat_that_tells_of_an_earlier_attempt_stops_no_later_one(
     ended = await work.ended(await work.ask("Hello", model="demo-words-30-pace-30"))
     assert (ended.state, ended.attempt) == (State.COMPLETED, 1)
     assert set(fenced) == {0}
+
+
+async def test_a_claim_whose_answer_is_on_its_way_is_not_handed_over_by_a_beat(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats, claims = 0, 0
+
+    async def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal beats
+        told = await beat(*arguments, **named)
+        beats += 1
+        return told
+
+    async def slow(*arguments: Any, **named: Any) -> Any:
+        nonlocal claims
+        claimed = await claim(*arguments, **named)
+        claims, before = claims + 1, beats
+        # The one under way may have asked before this was stored; the next one has seen it.
+        await eventually(lambda: beats > before + 2)
+        return claimed
+
+    monkeypatch.setattr("jobs.beat.beat", counted)
+    monkeypatch.setattr("jobs.runner.claim", slow)
+    await work.hire(relay_lease_seconds=1.0)
+    ended = await work.ended(await work.ask("Hello", model="demo-fast-echo"))
+    assert (ended.state, ended.attempt, claims) == (State.COMPLETED, 1, 1)
 
 
 async def test_a_claim_under_way_when_the_worker_stops_is_handed_over(
