@@ -177,13 +177,13 @@ class Publisher:
     def _changed(self, attempt_log: AttemptLog, urgent: bool) -> None:
         if not self._writes(attempt_log):
             return
+        if self._idle.is_set():
+            self._idle.clear()
+            self._behind_since = self._loop.time()
         if attempt_log in self._held:
             self._held[attempt_log] = urgent or bool(self._held[attempt_log])
             return
         self._dirty[attempt_log] = None
-        if self._idle.is_set():
-            self._idle.clear()
-            self._behind_since = self._loop.time()
         if self._flushing:
             self._urgent |= urgent
         elif urgent or self._timer is None:
@@ -206,7 +206,7 @@ class Publisher:
         if not self._dirty:
             # All of it was let go since.
             self._flushing = False
-            self._idle.set()
+            self._rest()
             return
         self._flushing, self._urgent = True, False
         self._began = self._loop.time()
@@ -238,7 +238,7 @@ class Publisher:
             if self._dirty:
                 self._schedule(self._urgent)
             else:
-                self._idle.set()
+                self._rest()
 
     def _succeeded(self, batch: list[tuple[AttemptLog, Append]], answers: list[Appended]) -> None:
         self._spent -= time.thread_time()
@@ -341,7 +341,12 @@ class Publisher:
         self._give_up_at.pop(attempt_log, None)
         self._held.pop(attempt_log, None)
         self._on_fenced.pop(attempt_log, None)
-        if not self._dirty and not self._flushing:
+        self._rest()
+
+    def _rest(self) -> None:
+        """Is idle from now on, unless something waits to leave."""
+        held = any(urgent is not None for urgent in self._held.values())
+        if not (self._dirty or self._flushing or held):
             self._idle.set()
 
     def stop(self) -> None:
