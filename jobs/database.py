@@ -7,18 +7,19 @@ project's (`Unavailable`, `CommitUnknown`). Every wait is bounded.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Executable, Row
+from sqlalchemy import BigInteger, Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from jobs.cancelling import outlast
-from jobs.database_clock import now_ms
 from jobs.database_engines import (
     BEGIN_TO_READ,
     BEGIN_TO_WRITE,
-    COMMON,
     database_url,
     postgresql_engine,
     sqlite_engines,
@@ -37,18 +38,15 @@ from jobs.errors import Unavailable
 from jobs.left_sessions import LeftSessions
 from jobs.migrations import patience, upgrade
 from jobs.sqlite_driver import in_thread
-from jobs.sqlite_early import Early, EarlyWrites, Waits
 
 __all__ = [
     "CommitUnknown",
     "Database",
-    "Early",
     "UniqueViolation",
     "database_url",
     "migrate",
     "now_ms",
     "schema_is_current",
-    "stored",
 ]
 
 T = TypeVar("T")
@@ -60,20 +58,34 @@ ANSWER_SECONDS = 5.0
 _ALONE = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
 
 
+class now_ms(FunctionElement[int]):
+    """The database's clock, in milliseconds since the epoch."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "sqlite")
+def _now_in_sqlite(element: now_ms, compiler: SQLCompiler, **_: Any) -> str:
+    # Rounded: a Julian day as a double is off by some 20 µs, and a cut would lose a millisecond.
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
+
+
+@compiles(now_ms, "postgresql")
+def _now_in_postgresql(element: now_ms, compiler: SQLCompiler, **_: Any) -> str:
+    # A subquery is evaluated once a statement; a bare volatile function could use no index.
+    return "(SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT))"
+
+
 class Database:
     """An open database; `Database.open` makes one and closes it again."""
 
     def __init__(
-        self,
-        writer: AsyncEngine,
-        reader: AsyncEngine,
-        left: LeftSessions | None = None,
-        early: EarlyWrites | None = None,
+        self, writer: AsyncEngine, reader: AsyncEngine, left: LeftSessions | None = None
     ) -> None:
         """Wraps engines whose transactions begin as writes do, and as reads do.
 
-        `left` has the places for those that write, where these are few; `early` writes ahead of the
-        disk, where that is possible.
+        `left` has the places for those that write, where these are few.
         """
         self._writer = self._write_alone = writer
         self._reader = self._read_alone = reader
@@ -82,7 +94,6 @@ class Database:
             self._write_alone = writer.execution_options(**_ALONE)
             self._read_alone = reader.execution_options(**_ALONE)
         self._place = nullcontext if left is None else left.place
-        self._early = early
         self._under_way: set[asyncio.Task[Any]] = set()
         self._given_up = False
         self._giving_up: asyncio.TimerHandle | None = None
@@ -99,25 +110,21 @@ class Database:
         parsed = database_url(url)
         closing: Sequence[Callable[[], Awaitable[None]]]
         left: LeftSessions | None = None
-        early: EarlyWrites | None = None
         if parsed.get_backend_name() == "sqlite":
             writer, reader = sqlite_engines(parsed)
             closing = (writer.dispose, reader.dispose)
-            early = EarlyWrites(str(parsed.database), COMMON)
         else:
             writer, links, left = postgresql_engine(parsed, bounded=bounded)
             closing = (left.close, links.close)
             reader = writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-        opened = cls(writer, reader, left, early)
+        opened = cls(writer, reader, left)
         try:
             yield opened
         finally:
             if opened._giving_up is not None:
                 opened._giving_up.cancel()
-            if early is not None:
-                early.close()
             for close in closing:
                 await close()
 
@@ -218,43 +225,20 @@ class Database:
         return await self._to_its_end(self._transaction(work, at_once=False, within=within))
 
     async def write_at_once(
-        self,
-        work: Callable[[AsyncConnection], Awaitable[T]],
-        *,
-        within: float | None = None,
-        early: Early | None = None,
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, within: float | None = None
     ) -> T:
-        """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop.
-
-        And none where it is `early`, which short work may be: all see then what it wrote, but a
-        loss of power may undo it until that one's `settling` is done. Tell nobody before.
-        """
-        if early is not None and self._early is not None and not self._given_up:
-            with suppress(Waits):
-                return self._early.transact(early, work)
+        """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop."""
         return await self._to_its_end(self._transaction(work, at_once=True, within=within))
 
     async def write_one(
-        self,
-        statement: Executable,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        early: Early | None = None,
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
     ) -> Sequence[Row[Any]]:
         """The rows that one writing statement returns, which is a transaction by itself.
 
         A third of the round trips of `write`, and nothing tells a failed statement from a lost
-        answer: raises CommitUnknown for both. `early` as in `write_at_once`.
+        answer: raises CommitUnknown for both.
         """
-        if early is not None and self._early is not None and not self._given_up:
-            with suppress(Waits):
-                return self._early.alone(early, statement, parameters)
         return await self._to_its_end(self._statement(statement, parameters))
-
-    async def sync(self) -> None:
-        """Returns once all that anybody wrote early is on the disk. Raises CommitUnknown."""
-        if self._early is not None:
-            await stored(self._early.sync())
 
     async def _statement(
         self, statement: Executable, parameters: Mapping[str, Any] | None
@@ -342,15 +326,6 @@ class Database:
             if not task.cancelled():
                 task.exception()
             raise
-
-
-async def stored(settling: asyncio.Future[None] | None) -> None:
-    """Returns once an early write has settled. Raises CommitUnknown where the disk refused."""
-    if settling is not None:
-        try:
-            await asyncio.shield(settling)
-        except OSError as error:
-            raise CommitUnknown from error
 
 
 async def _alone(

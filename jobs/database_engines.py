@@ -80,13 +80,12 @@ def _json_dumps(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-COMMON = {
+_COMMON = {
     "json_serializer": _json_dumps,
     "json_deserializer": msgspec.json.decode,
     # An error would quote what users said, and hashes of tokens, into the log.
     "hide_parameters": True,
 }
-"""What all engines of a database are made with."""
 
 
 def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
@@ -102,12 +101,12 @@ def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     common = {
         "connect_args": {
             "timeout": BUSY_SECONDS,
-            "async_creator_fn": partial(sqlite_driver.connect, plain_options=COMMON),
+            "async_creator_fn": partial(sqlite_driver.connect, plain_options=_COMMON),
         },
         "pool_timeout": STATEMENT_SECONDS,
         # Whoever has a connection ends its transaction; to try once more is a turn to its thread.
         "pool_reset_on_return": None,
-        **COMMON,
+        **_COMMON,
     }
     reader = create_async_engine(
         url, pool_size=8, max_overflow=8, execution_options={"relay_begin": BEGIN_TO_READ}, **common
@@ -160,7 +159,7 @@ def postgresql_engine(
             "command_timeout": STATEMENT_SECONDS if bounded else None,
             **words,
         },
-        **COMMON,
+        **_COMMON,
     )
     event.listen(engine.sync_engine, "connect", _limit_session)
     event.listen(engine.sync_engine, "checkin", _note_use)

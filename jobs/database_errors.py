@@ -113,12 +113,6 @@ def is_away(error: Exception) -> bool:
     return isinstance(error.driver_exception, _COMPLAINTS)
 
 
-def is_busy(error: Exception) -> bool:
-    """Whether another connection to SQLite writes, for whose end was not waited."""
-    told = error.orig if isinstance(error, DBAPIError) else None
-    return getattr(told, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
 def is_of_the_value(error: Exception) -> bool:
     """Whether what a statement was given is at fault, so that the same is refused again."""
     if not isinstance(error, DBAPIError | PostgresError):

@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from jobs.attempt_log import AttemptLog
@@ -30,7 +29,6 @@ from jobs.own_tools import schemas_of
 from jobs.pace import Pace
 from jobs.prompts import asked_of, first_messages
 from jobs.provider import Provider, ProviderFailed
-from jobs.publisher import Publisher
 from jobs.redis_link import REDIS_FAILURES
 from jobs.settings import Settings
 from jobs.store.claims import Claimed, Context, PersonaRow, hand_over, read_context
@@ -98,10 +96,6 @@ async def generate(
     publisher = workshop.ending.publisher
     shown = await _shown_before(workshop, claimed) if claimed.cancel_requested else ""
     attempt_log = publisher.start(claimed.id, claimed.attempt, lambda: stop.request("fenced"))
-    if claimed.settling is not None:
-        # The model is asked meanwhile; nobody hears of a claim that a loss of power may yet undo.
-        publisher.hold(attempt_log)
-        claimed.settling.add_done_callback(partial(_stored, publisher, attempt_log, stop))
     if claimed.reset is not None:
         attempt_log.append("reset", Reset(claimed.reset, claimed.attempt))
     attempt_log.open()
@@ -140,18 +134,6 @@ async def generate(
         cut = Failure("worker_lost", "the worker that ran it was stopped", True)
     outcome = _concluded(claimed, attempt_log, answered, cut)
     await workshop.ending.finish(attempt_log, outcome)
-
-
-def _stored(
-    publisher: Publisher, attempt_log: AttemptLog, stop: Stop, settled: asyncio.Future[None]
-) -> None:
-    """Lets the log go out once the claim is on the disk; where it is not, gives the attempt up."""
-    if settled.cancelled() or (error := settled.exception()) is None:
-        publisher.let_out(attempt_log)
-        return
-    extra = {"generation": attempt_log.generation_id, "reason": str(error)}
-    log.error("its claim is not stored for certain: given up", extra=extra)
-    stop.request("fenced")
 
 
 async def _shown_before(workshop: Workshop, claimed: Claimed) -> str:

@@ -81,8 +81,6 @@ class Publisher:
         self._announce: set[AttemptLog] = set()
         self._give_up_at: dict[AttemptLog, float] = {}
         self._on_fenced: dict[AttemptLog, Callable[[], None]] = {}
-        # Logs that may not go out yet, and whether they have something that would: urgent, or not.
-        self._held: dict[AttemptLog, bool | None] = {}
         # The flush under way: what it took, once it has begun, and when that was.
         self._flushing = False
         self._batch: list[tuple[AttemptLog, Append]] = []
@@ -112,16 +110,6 @@ class Publisher:
         self._logs[generation_id] = attempt_log
         self._on_fenced[attempt_log] = on_fenced
         return attempt_log
-
-    def hold(self, attempt_log: AttemptLog) -> None:
-        """Keeps this log back, whatever is appended, until `let_out`."""
-        self._held[attempt_log] = None
-
-    def let_out(self, attempt_log: AttemptLog) -> None:
-        """Lets a log go out that was held; again does nothing."""
-        urgent = self._held.pop(attempt_log, None)
-        if urgent is not None:
-            self._changed(attempt_log, urgent)
 
     def abandon(self, attempt_log: AttemptLog) -> None:
         """Stops writing this log, e.g. since its attempt was fenced or handed over."""
@@ -177,13 +165,10 @@ class Publisher:
     def _changed(self, attempt_log: AttemptLog, urgent: bool) -> None:
         if not self._writes(attempt_log):
             return
+        self._dirty[attempt_log] = None
         if self._idle.is_set():
             self._idle.clear()
             self._behind_since = self._loop.time()
-        if attempt_log in self._held:
-            self._held[attempt_log] = urgent or bool(self._held[attempt_log])
-            return
-        self._dirty[attempt_log] = None
         if self._flushing:
             self._urgent |= urgent
         elif urgent or self._timer is None:
@@ -206,7 +191,7 @@ class Publisher:
         if not self._dirty:
             # All of it was let go since.
             self._flushing = False
-            self._rest()
+            self._idle.set()
             return
         self._flushing, self._urgent = True, False
         self._began = self._loop.time()
@@ -238,7 +223,7 @@ class Publisher:
             if self._dirty:
                 self._schedule(self._urgent)
             else:
-                self._rest()
+                self._idle.set()
 
     def _succeeded(self, batch: list[tuple[AttemptLog, Append]], answers: list[Appended]) -> None:
         self._spent -= time.thread_time()
@@ -339,14 +324,8 @@ class Publisher:
         self._refresh.discard(attempt_log)
         self._announce.discard(attempt_log)
         self._give_up_at.pop(attempt_log, None)
-        self._held.pop(attempt_log, None)
         self._on_fenced.pop(attempt_log, None)
-        self._rest()
-
-    def _rest(self) -> None:
-        """Is idle from now on, unless something waits to leave."""
-        held = any(urgent is not None for urgent in self._held.values())
-        if not (self._dirty or self._flushing or held):
+        if not self._dirty and not self._flushing:
             self._idle.set()
 
     def stop(self) -> None:

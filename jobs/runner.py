@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import end_tasks
-from jobs.database import CommitUnknown, Early, stored
 from jobs.errors import JobsError
 from jobs.generate import Stop, Workshop, generate
 from jobs.generation import Generation, State, events_url, rfc3339
@@ -132,7 +131,6 @@ class Runner:
                 endpoint=self._workshop.breakers.endpoint,
                 probe_seconds=self._workshop.breakers.probe_seconds,
                 kinds=self._kinds,
-                early=Early(),
             )
             if claimed is not None:
                 self._run(claimed)
@@ -234,9 +232,7 @@ class Runner:
     async def _announce_start(self, claimed: Claimed) -> None:
         # In this turn of the loop the attempt asks its model, for whose words readers wait.
         await asyncio.sleep(0)
-        with suppress(CommitUnknown):
-            await stored(claimed.settling)
-            await self._workshop.ending.signals.changed(claimed.owner, started(claimed))
+        await self._workshop.ending.signals.changed(claimed.owner, started(claimed))
 
 
 async def _ended_or_hurried(

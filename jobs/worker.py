@@ -10,7 +10,6 @@ import logging
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -79,8 +78,6 @@ TOUCHES_A_LEASE = 2
 DATABASE_SECONDS = AFTER_GRACE_SECONDS - 1.0
 """When a stopping worker gives its database up: what it does not take is journalled after that."""
 DRAIN_SECONDS = 2.0
-SWITCH_SECONDS = 0.0002
-"""How long a thread that woke waits at most until it may run Python."""
 WAIT_FIRST_SECONDS = 0.1
 WAIT_LAST_SECONDS = 2.0
 
@@ -380,6 +377,4 @@ async def main(settings: Settings) -> None:
     # Else a full collection walks all that was imported, and every generation stands still.
     gc.collect()
     gc.freeze()
-    # Else a sync to the disk begins when this thread next waits, and first words wait for it.
-    sys.setswitchinterval(SWITCH_SECONDS)
     await run_worker(settings, stop, grace=GRACE_SECONDS, hurry=hurry)

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 
 from starlette.responses import Response
 
-from jobs.database import CommitUnknown, stored
-from jobs.errors import OutcomeUnknown, Unavailable
+from jobs.errors import Unavailable
 from jobs.store.commits import CancelOutcome
 from jobs.store.intake import Accepted
 from jobs.store.reads import read_generation
@@ -72,30 +71,15 @@ async def start_joined(services: Services, follower: Follower, accepted: Accepte
 
 
 async def start_accepted(services: Services, accepted: Accepted) -> None:
-    """Enqueues what was stored and tells what it interrupted; the rescuer repeats what fails.
-
-    Returns once it is stored for good, and may be told. Raises OutcomeUnknown.
-    """
-    if accepted.interrupted:
-        await _settled(accepted)
+    """Enqueues what was stored and tells what it interrupted; the rescuer repeats what fails."""
     for generation_id in accepted.interrupted:
         await _announce_interrupted(services, accepted.owner, generation_id)
     if accepted.starts:
-        # A worker tells nobody of it before its own claim is stored, and all before that.
         with here().child("enqueue", "producer"):
             await services.queue.enqueue(accepted.generation.id, 0)
-        await _settled(accepted)
     else:
-        await _settled(accepted)
         # What waits in line is told of by nobody else until its turn comes.
         await services.signals.changed(accepted.owner, accepted.generation)
-
-
-async def _settled(accepted: Accepted) -> None:
-    try:
-        await stored(accepted.settling)
-    except CommitUnknown as error:
-        raise OutcomeUnknown(accepted.generation.id) from error
 
 
 async def _announce_interrupted(services: Services, owner: str, generation_id: str) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs import disk_sync
 from tests.services.absent import ABSENT, Absent, absent, under_ci
 from tests.services.chromium import find_chromium
-from tests.services.held_disk import HeldDisk
 from tests.services.nginx import find_nginx
 from tests.services.postgres_server import PostgresServer, postgres_binaries
 from tests.services.redis_server import RedisServer, redis_binary
@@ -80,15 +78,6 @@ def start_postgres() -> Iterator[Callable[..., PostgresServer]]:
     yield start
     for server in started:
         server.close()
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldDisk]:
-    """The disk below SQLite's early writes, which a test holds back or lets fail."""
-    disk = HeldDisk()
-    monkeypatch.setattr(disk_sync, "_sync", disk.sync)
-    yield disk
-    disk.goes_on.set()
 
 
 @pytest.fixture(scope="session")

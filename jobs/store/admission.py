@@ -118,12 +118,6 @@ class Admission:
         self._cleared = Cleared((), ())
         self.unknown = False
 
-    @property
-    def is_short(self) -> bool:
-        """Whether it looks at few rows, however long the conversation and busy the minute."""
-        new, budget = self._new, self._budget
-        return new.thread is None and not (budget.owner_tokens or budget.total_tokens)
-
     async def run(self, connection: AsyncConnection) -> Accepted:
         """Stores it or raises; with `unknown` set, an earlier run may have stored it already."""
         await lock_budget(connection, self._new.owner, self._budget)

@@ -1,6 +1,5 @@
 """Claims: only the newest attempt runs a generation, and only from `queued` or past a lease."""
 
-import asyncio
 from functools import lru_cache
 from typing import Literal
 
@@ -8,7 +7,7 @@ import msgspec
 from sqlalchemy import Update, and_, bindparam, case, func, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.database import CommitUnknown, Database, Early, now_ms
+from jobs.database import CommitUnknown, Database, now_ms
 from jobs.generation import Kind
 from jobs.kinds import KindUnknown
 from jobs.store.breakers import is_open, is_watched, may_probe, take_probe
@@ -49,8 +48,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     is why its events open with a reset, None for attempt 1. Times are milliseconds since the
     epoch, by the database's clock. `watched`: failures are counted against its model where it was
     claimed; `probe`: its model's breaker is open, and this attempt tries it (protocol §8). `opens`:
-    its conversation has no turns but its own, and goes on from no other. `settling` is done once
-    the claim is on the disk, and is None where it is (`jobs.database.Early`): tell nobody before.
+    its conversation has no turns but its own, and goes on from no other.
     """
 
     id: str
@@ -73,7 +71,6 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     watched: bool = False
     opens: bool = False
     probe: bool = False
-    settling: asyncio.Future[None] | None = None
 
 
 _CLAIMED = (
@@ -185,7 +182,6 @@ async def claim(
     endpoint: str | None = None,
     probe_seconds: float = 60.0,
     kinds: frozenset[str] | None = None,
-    early: Early | None = None,
 ) -> Claimed | None:
     """Makes the generation this worker's, or gives None when it may not be had.
 
@@ -209,12 +205,12 @@ async def claim(
 
     take = _claim_of(kinds, whatever_is_open=False)
     try:
-        rows = await db.write_one(take, parameters, early=early)
+        rows = await db.write_one(take, parameters)
     except CommitUnknown:
         # Once more: it finds the row as it was, or taken, by this very claim perhaps.
         rows = await db.write_one(take, parameters) or await db.fetch(_MINE, parameters)
     if rows:
-        return _claimed(rows[0], settling=None if early is None else early.settling)
+        return _claimed(rows[0])
     if kinds is not None:
         offered = await db.fetch(_KIND_OF_OFFERED, parameters)
         if offered and offered[0].kind not in kinds:
@@ -244,12 +240,10 @@ class _NotClaimed(Exception):
     """Another one is the probe, or has the generation."""
 
 
-def _claimed(
-    row: AnyRow, *, probe: bool = False, settling: asyncio.Future[None] | None = None
-) -> Claimed:
+def _claimed(row: AnyRow, *, probe: bool = False) -> Claimed:
     fields = dict(row._mapping)
     told = {"kind": Kind(row.kind), "watched": bool(row.watched), "opens": bool(row.opens)}
-    return Claimed(**{**fields, **told}, probe=probe, settling=settling)
+    return Claimed(**{**fields, **told}, probe=probe)
 
 
 async def hand_over(db: Database, generation_id: str, attempt: int) -> bool:

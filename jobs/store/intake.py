@@ -7,10 +7,9 @@ instant is settled by unique constraints: the loser starts anew and finds what t
 import asyncio
 import time
 
-import msgspec
 from sqlalchemy import bindparam, select
 
-from jobs.database import CommitUnknown, Database, Early, UniqueViolation
+from jobs.database import CommitUnknown, Database, UniqueViolation
 from jobs.errors import OutcomeUnknown, Unavailable
 from jobs.store.admission import Admission
 from jobs.store.budget import Budget
@@ -44,23 +43,13 @@ async def accept(
     for a conversation that doesn't fit, CascadeTooDeep, the idempotent replay or
     IdempotencyKeyReused, OverBudget, GenerationActive. Then Unavailable (nothing was stored), or
     OutcomeUnknown when the database did not tell within 25 s whether it committed.
-
-    What was not there before may be offered to workers at once, and told to its client once it
-    has settled.
     """
     refuse_unfit(new)
     admission = Admission(new, generation_id, budget, round(expires_seconds * 1000))
     pauses, until = iter(_PAUSES_SECONDS), time.monotonic() + _LOOKED_INTO_SECONDS
     for _ in range(_RACES):
         try:
-            early = Early() if admission.is_short else None
-            accepted = await db.write_at_once(admission.run, early=early)
-            if accepted.replayed:
-                # Stored by another process perhaps, whose own client was not told yet.
-                await db.sync()
-            elif early is not None:
-                accepted = msgspec.structs.replace(accepted, settling=early.settling)
-            return accepted
+            return await db.write_at_once(admission.run)
         except UniqueViolation:
             continue
         except CommitUnknown:

@@ -1,6 +1,5 @@
 """What may be asked for, and what can be refused of it without looking into the database."""
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -80,8 +79,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
     `replayed`: it was there already, as the same request. `starts`: it is active, so it is to be
     enqueued now (false: it waits in line, or was replayed). `interrupted`: the ids whose
-    cancellation this asked for; those that were still queued have ended with it. `settling` is done
-    once it is on the disk, and is None where it is (`jobs.database.Early`): tell no client before.
+    cancellation this asked for; those that were still queued have ended with it.
     """
 
     generation: Generation
@@ -89,7 +87,6 @@ class Accepted(msgspec.Struct, frozen=True):
     starts: bool
     interrupted: tuple[str, ...]
     owner: str
-    settling: asyncio.Future[None] | None = None
 
 
 def refuse_unfit(new: NewGeneration) -> None:

@@ -112,12 +112,17 @@ async def start_streamed(
     with slots.acquire(access.owner, access.token_prefix, reconnect=replays) as slot:
         generation_id = None
         if follower is not None:
-            follower.listen()
-            # What is written leaves in the loop's next turn, and is answered while this is stored.
-            await asyncio.sleep(0)
+            _listen_soon(follower)
             generation_id = follower.generation_id
         accepted = await accept_generation(call.services, new, generation_id)
         return slot.hold(await respond(accepted))
+
+
+def _listen_soon(follower: Follower) -> None:
+    """Begins to subscribe once the database has its work, which takes longer."""
+    loop = asyncio.get_running_loop()
+    # The next turn of the loop gives the statement to the database's thread, or to its socket.
+    loop.call_soon(loop.call_soon, follower.listen)
 
 
 async def _start_listening(call: Call, new: NewGeneration) -> Response:

@@ -128,8 +128,7 @@ async def test_the_same_key_and_hash_give_the_same_generation(acts: Acts) -> Non
     key: dict[str, Any] = {"idempotency_key": "k", "idempotency_hash": "h"}
     first = await acts.accept(**key)
     again = await acts.accept(**key)
-    replay = {"replayed": True, "starts": False, "settling": None}
-    assert again == msgspec.structs.replace(first, **replay)
+    assert again == msgspec.structs.replace(first, replayed=True, starts=False)
     done = await acts.run(first)
     assert (await acts.accept(**key)).generation == done.generation
     assert not (await acts.accept(owner="bob", **key)).replayed
@@ -289,7 +288,7 @@ async def test_an_outcome_is_not_looked_into_for_longer_than_who_asks_will_wait(
         class Hanging:
             """Commits that are given up after ten seconds each."""
 
-            async def write_at_once(self, _: object, *, early: bool) -> Accepted:
+            async def write_at_once(self, _: object) -> Accepted:
                 nonlocal tries
                 tries += 1
                 clock.tick(10)

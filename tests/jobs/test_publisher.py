@@ -59,54 +59,6 @@ async def test_the_opening_leaves_with_the_first_words_of_a_fast_model() -> None
     link.stop()
 
 
-async def test_a_held_log_leaves_whole_when_it_is_let_out() -> None:
-    scripted = Scripted()
-    link = over(scripted)
-    log, other = (link.start(f"gen_{number}", 1, lambda: None) for number in (1, 2))
-    link.hold(log)
-    log.open()
-    log.append_text("Hello")
-    log.append_terminal(ended(text="Hello"))
-    link.check("gen_1")
-    link.touch()
-    other.append_text("you")
-    await scripted.called(1)
-    assert [one.generation_id for one in scripted.calls[0]] == ["gen_2"]
-    assert not await link.drain(0.1)
-    assert link.lag().events == 3
-    link.let_out(log)
-    link.let_out(log)
-    assert await link.drain(2)
-    # That of the other, this one, and the look that was asked for.
-    _, [append], *_ = scripted.calls
-    assert (append.generation_id, len(append.frames), append.terminal) == ("gen_1", 3, True)
-    link.stop()
-
-
-async def test_a_held_log_that_is_given_up_never_leaves_and_keeps_nobody_waiting() -> None:
-    scripted = Scripted()
-    link = over(scripted)
-    log = link.start(NAME, 1, lambda: None)
-    link.hold(log)
-    log.append_text("Hello")
-    link.abandon(log)
-    link.let_out(log)
-    assert await link.drain(2)
-    assert scripted.calls == []
-    link.stop()
-
-
-async def test_what_has_nothing_to_say_is_held_without_a_trace() -> None:
-    scripted = Scripted()
-    link = over(scripted)
-    link.hold(log := link.start(NAME, 1, lambda: None))
-    assert await link.drain(1)
-    link.let_out(log)
-    assert await link.drain(1)
-    assert scripted.calls == []
-    link.stop()
-
-
 async def test_the_opening_is_not_looked_after_while_the_first_words_take_it_along() -> None:
     scripted = Scripted()
     scripted.gate.clear()

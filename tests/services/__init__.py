@@ -1,7 +1,6 @@
 """Real services for tests: servers on free ports, child processes and a faulty network."""
 
 from tests.services.child import Child
-from tests.services.held_disk import HeldDisk
 from tests.services.live_server import live_server
 from tests.services.ports import free_port
 from tests.services.postgres_server import PostgresServer
@@ -14,7 +13,6 @@ __all__ = [
     "Child",
     "DelayingProxy",
     "Direction",
-    "HeldDisk",
     "Passage",
     "PostgresServer",
     "RedisServer",
