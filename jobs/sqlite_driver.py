@@ -5,6 +5,7 @@ along with the statement, and a cursor that has given all its rows needs no clos
 may be done in the thread too (`jobs/sqlite_thread.py`).
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from jobs.sqlite_statements import as_sqlalchemy
 from jobs.sqlite_thread import ThreadWork
 
 # Rows that come along; further ones are fetched when they are asked for.
@@ -26,6 +28,21 @@ class OneHopConnection(aiosqlite.Connection):
     plain_options: Mapping[str, Any] = {}
     """Those of the engine that it is of, for work in its thread."""
     _thread_work: ThreadWork | None = None
+    _stopping: "asyncio.Future[None] | None" = None
+
+    def stop(self) -> "asyncio.Future[None] | None":
+        """Ends its thread, whose last word is waited for where it could not be opened."""
+        self._stopping = super().stop()
+        return self._stopping
+
+    async def _connect(self) -> aiosqlite.Connection:
+        try:
+            return await super()._connect()
+        except sqlite3.Error:
+            if self._stopping is not None:
+                # The thread would tell a loop that has ended meanwhile.
+                await self._stopping
+            raise
 
     def cursor(self) -> "OneHopCursor":  # type: ignore[override]
         """A cursor that is made together with its first statement."""
@@ -151,8 +168,14 @@ def connect(
 
 
 async def in_thread(engine: AsyncEngine, do: Callable[[ThreadWork], T]) -> T:
-    """What this gives in the thread of one of the engine's connections."""
-    pooled = await engine.raw_connection()
+    """What this gives in the thread of one of the engine's connections.
+
+    Raises DBAPIError where none can be opened, as the engine's own connections do.
+    """
+    try:
+        pooled = await engine.raw_connection()
+    except sqlite3.Error as error:
+        raise as_sqlalchemy(error, engine.dialect) from error
     driver = pooled.driver_connection
     assert isinstance(driver, OneHopConnection)
     try:

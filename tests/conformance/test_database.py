@@ -4,6 +4,7 @@ import asyncio
 import random
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -284,6 +285,27 @@ async def test_a_refused_connection_is_unavailable() -> None:
         with pytest.raises(Unavailable):
             async with db.read() as connection:
                 await connection.execute(COUNT)
+
+
+async def test_a_sqlite_file_that_can_not_be_opened_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "relay.db").mkdir()
+
+    async def count(connection: AsyncConnection) -> None:
+        await connection.execute(COUNT)
+
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path}/relay.db") as db:
+        for call in (
+            db.fetch(COUNT),
+            db.read_at_once(count),
+            db.write(count),
+            db.write_at_once(count),
+            db.write_one(COUNT),
+        ):
+            with pytest.raises(Unavailable):
+                await call
+        with pytest.raises(Unavailable):
+            async with db.read() as connection:
+                await count(connection)
 
 
 async def test_a_locked_sqlite_is_unavailable_after_its_time(

@@ -3,7 +3,9 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import httpx
 import pytest
 from freezegun import freeze_time
 
@@ -11,14 +13,16 @@ from jobs import keys
 from jobs.cursor import Cursor
 from jobs.database import migrate
 from jobs.errors import Unavailable
+from jobs.ids import new_id
 from jobs.pubsub import open_pubsub
 from relay import past
+from relay.app import create_app
 from tests.relay.heard import assert_is_the_rest, heard, retries
 from tests.relay.live import CHAT, Live, relay_settings, served
 from tests.relay.raw_reader import ask
 from tests.relay.scripts import REFINE, play
 from tests.relay.stage import Author, authoring
-from tests.services import DelayingProxy, Direction, eventually
+from tests.services import DelayingProxy, Direction, eventually, live_server
 from tests.services.resp import conversation
 
 
@@ -127,6 +131,26 @@ async def test_a_database_that_is_away_makes_the_reader_come_back(
             assert_is_the_rest(await answer.finish(), await author.log_of(log))
         await eventually(lambda: live.services.sources.pulse.streams == 0)
         assert live.services.sources.hub.channels == 0
+
+
+async def test_a_sqlite_file_that_can_not_be_opened_makes_the_reader_come_back_and_is_a_503(
+    tmp_path: Path, redis_url: str
+) -> None:
+    (tmp_path / "relay.db").mkdir()
+    app = create_app(relay_settings(f"sqlite+aiosqlite:///{tmp_path}/relay.db", redis_url))
+    async with live_server(app) as url, httpx.AsyncClient(base_url=url) as client:
+        async with ask(f"{url}/v1/generations/{new_id('gen')}/events") as answer:
+            answer.start()
+            await answer.finish()
+            assert answer.status == 200
+            assert answer.chunks == [b"retry: 2000\n\n"]
+            assert not answer.finished
+        for asked in (
+            client.get("/v1/generations"),
+            client.post("/v1/generations", json={"kind": "chat", "input": "hello"}),
+        ):
+            refused = await asked
+            assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
 
 
 async def test_one_that_goes_away_after_the_first_look_makes_it_come_back_too(
