@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jobs.events import FileDelta, Notice
 from relay.app import create_app
 from relay.event_stream import EventStream
+from relay.follow import Follower
 from tests.relay.conftest import OpenRelay
 from tests.relay.edge import EdgeRelay
 from tests.relay.heard import assert_is_the_rest
@@ -162,6 +163,10 @@ async def test_a_live_event_passes_the_servers_send_but_none_that_wraps_it(
     ):
         pieces = answer.aiter_raw()
         assert b"event: status" in (await anext(pieces)).lower()
+        # What comes before its reader waits for more goes the long way.
+        open_now = relay.services.sources.pulse._streams
+        [follower] = [one for one in open_now if isinstance(one, Follower)]
+        await eventually(lambda: follower._listens)
         before = len(sent)
         log.append_text("written directly")
         text = b"WRITTEN DIRECTLY" if wrapped else b"written directly"
