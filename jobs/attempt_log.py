@@ -62,6 +62,8 @@ class AttemptLog:
         """The seq up to which Redis is known to have the log."""
         self.located = True
         """Whether `sent` is known; not so after a call whose outcome was not told."""
+        self.left_at = 0.0
+        """When its last entry began to leave, by the loop's clock; set by the publisher."""
         self._terminal: bytes | None = None
         self.fenced = False
         """Whether a newer attempt writes this generation's log; set by the publisher."""
@@ -85,6 +87,11 @@ class AttemptLog:
     def pending(self) -> bool:
         """Whether anything was appended that Redis is not known to have."""
         return bool(self._batch or self._pieces) or self.sent < self._seq
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of text, or of a file, wait to become one event."""
+        return len(self._batch) + len(self._pieces)
 
     def append_text(self, text: str) -> None:
         """Adds model text; what arrives between two flushes becomes one `token` event."""

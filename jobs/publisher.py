@@ -2,8 +2,9 @@
 
 One flush is in flight at a time and takes what all generations have. After a quarter of
 `RELAY_FLUSH_MS` without one a token leaves at once; sooner, it waits until that is over, and up to
-all of it where flushing would take too much of the processor. A Redis that is away delays nothing
-but the events themselves: they are kept as text and timeline, and sent again from where the log is.
+all of it where flushing would take too much of the processor, or where its log is a fast one, of
+which whoever joins reads every entry. A Redis that is away delays nothing but the events
+themselves: they are kept as text and timeline, and sent again from where the log is.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ SHARE_OF_A_CORE = 0.1
 """What flushing may cost when it is frequent: one of 1 ms of processor time is followed by 9 ms."""
 SHARE_OF_LONGEST_PAUSE = 1 / 4
 """What passes at least until the next flush: a fast model's log, too, is no entry a token."""
+FAST_PIECES = 2
+"""A log that gets more pieces than these in the shortest pause is fast: it takes the longest."""
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LAST_SECONDS = 1.0
 REFRESHES_A_LIFE = 6
@@ -81,6 +84,8 @@ class Publisher:
         self._announce: set[AttemptLog] = set()
         self._give_up_at: dict[AttemptLog, float] = {}
         self._on_fenced: dict[AttemptLog, Callable[[], None]] = {}
+        # Fast logs, and until when what is appended to them may wait for more.
+        self._rests: dict[AttemptLog, float] = {}
         # The flush under way: what it took, once it has begun, and when that was.
         self._flushing = False
         self._batch: list[tuple[AttemptLog, Append]] = []
@@ -89,6 +94,7 @@ class Publisher:
         self._spent = 0.0
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._urgent = False
         self._earliest = 0.0
         self._backoff = 0.0
@@ -169,38 +175,54 @@ class Publisher:
         if self._idle.is_set():
             self._idle.clear()
             self._behind_since = self._loop.time()
+        if urgent:
+            self._rests.pop(attempt_log, None)
         if self._flushing:
             self._urgent |= urgent
-        elif urgent or self._timer is None:
-            self._schedule(urgent)
+        else:
+            self._schedule(max(self._earliest, self._rests.get(attempt_log, 0.0)), urgent)
 
-    def _schedule(self, urgent: bool) -> None:
-        wait = self._earliest - self._loop.time()
+    def _schedule(self, due: float, urgent: bool) -> None:
+        wait = due - self._loop.time()
         if wait <= 0 or (urgent and not self._backoff):
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._cancel_timer()
             # In the loop's next round: what else this round reads of the models leaves with it.
             self._flushing = True
             self._soon = self._loop.call_soon(self._flush, context=self._context)
-        elif self._timer is None:
+        elif self._timer is None or due < self._timer_due:
+            self._cancel_timer()
+            self._timer_due = due
             self._timer = self._loop.call_later(wait, self._flush, context=self._context)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _go_on(self) -> None:
+        """Plans the next flush after one."""
+        self._flushing = False
+        if not self._dirty:
+            self._idle.set()
+            return
+        first = min(self._rests.get(one, 0.0) for one in self._dirty) if self._rests else 0.0
+        self._schedule(max(self._earliest, first), self._urgent)
 
     def _flush(self) -> None:
         self._timer = self._soon = None
-        if not self._dirty:
-            # All of it was let go since.
-            self._flushing = False
-            self._idle.set()
-            return
         self._flushing, self._urgent = True, False
         self._began = self._loop.time()
         self._spent = -time.thread_time()
+        chosen = self._due_now()
+        if not chosen:
+            # What it was for was let go since.
+            self._go_on()
+            return
         batch: list[tuple[AttemptLog, Append]] = []
         self._batch = batch
         self.counts.flushes += 1
         try:
-            self._take(batch)
+            self._take(chosen, batch)
             self._to.send([append for _, append in batch], self._flushed)
             self._spent += time.thread_time()
         except Exception as error:
@@ -219,11 +241,7 @@ class Publisher:
             if isinstance(answers, Exception):
                 self._failed([attempt_log for attempt_log, _ in batch], answers)
         finally:
-            self._flushing = False
-            if self._dirty:
-                self._schedule(self._urgent)
-            else:
-                self._idle.set()
+            self._go_on()
 
     def _succeeded(self, batch: list[tuple[AttemptLog, Append]], answers: list[Appended]) -> None:
         self._spent -= time.thread_time()
@@ -242,15 +260,30 @@ class Publisher:
         pause = max(shortest, self._spent / SHARE_OF_A_CORE)
         self._earliest = self._began + min(pause, self._longest_pause)
 
-    def _take(self, batch: list[tuple[AttemptLog, Append]]) -> None:
+    def _due_now(self) -> list[AttemptLog]:
+        """What leaves with the flush that begins; a fast log does once half its pause is over."""
+        due_by = self._began + self._longest_pause / 2
+        due = (one for one in self._dirty if self._rests.get(one, 0.0) <= due_by)
+        return list(islice(due, LOGS_A_FLUSH))
+
+    def _take(self, chosen: list[AttemptLog], batch: list[tuple[AttemptLog, Append]]) -> None:
         size = 0
-        for attempt_log in tuple(islice(self._dirty, LOGS_A_FLUSH)):
+        for attempt_log in chosen:
             del self._dirty[attempt_log]
+            self._note_pace(attempt_log)
             append = self._next_append(attempt_log)
             batch.append((attempt_log, append))
             size += sum(map(len, append.frames))
             if size >= BYTES_A_FLUSH:
                 break
+
+    def _note_pace(self, attempt_log: AttemptLog) -> None:
+        since, attempt_log.left_at = attempt_log.left_at, self._began
+        shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
+        if attempt_log.pieces * shortest > FAST_PIECES * (self._began - since):
+            self._rests[attempt_log] = self._began + self._longest_pause
+        else:
+            self._rests.pop(attempt_log, None)
 
     def _next_append(self, attempt_log: AttemptLog) -> Append:
         frames = attempt_log.unsent() if attempt_log.located else ()
@@ -325,6 +358,7 @@ class Publisher:
         self._announce.discard(attempt_log)
         self._give_up_at.pop(attempt_log, None)
         self._on_fenced.pop(attempt_log, None)
+        self._rests.pop(attempt_log, None)
         if not self._dirty and not self._flushing:
             self._idle.set()
 

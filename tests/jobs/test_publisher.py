@@ -6,6 +6,7 @@ from itertools import groupby, pairwise
 import pytest
 
 from jobs import publisher
+from jobs.attempt_log import AttemptLog
 from jobs.events import FileDelta, Notice, Status, token_text
 from jobs.generation import State
 from tests.jobs.log_rig import NAME, Rig, ended, open_rig
@@ -175,6 +176,82 @@ async def test_tokens_wait_for_one_another_for_a_quarter_of_the_longest_pause(
     [gap] = [after - before for before, after in pairwise(scripted.at)]
     assert 0.19 <= gap <= 0.79
     assert [len(one.frames) for one in scripted.calls[1]] == [1] * generations
+    link.stop()
+
+
+async def made_fast(link: publisher.Publisher, scripted: Scripted, name: str) -> AttemptLog:
+    """A log whose second entry carried many pieces, and which waits for its third."""
+    log = link.start(name, 1, lambda: None)
+    log.append_text("a")
+    await scripted.called(1)
+    for _ in range(5):
+        log.append_text("b")
+        await asyncio.sleep(0)
+    await scripted.called(2)
+    await asyncio.sleep(0)
+    log.append_text("c")
+    return log
+
+
+async def test_a_fast_log_gets_an_entry_in_the_longest_pause_alone() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=400)
+    log = await made_fast(link, scripted, NAME)
+    log.append_text("d")
+    assert await link.drain(2)
+    first, second, third = scripted.at
+    assert 0.09 <= second - first <= 0.3
+    assert 0.39 <= third - second <= 1
+    # It was none any more: two pieces in so long a time.
+    log.append_text("e")
+    assert await link.drain(2)
+    assert 0.09 <= scripted.at[3] - third <= 0.3
+    link.stop()
+
+
+async def test_others_wait_for_no_fast_log_and_take_along_no_more_than_is_due_soon() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=400)
+    log = await made_fast(link, scripted, "gen_fast")
+    other = link.start("gen_other", 1, lambda: None)
+    other.append_text("x")
+    # The first text of all leaves at once.
+    await scripted.called(3)
+    await asyncio.sleep(0)
+    other.append_text("y")
+    await scripted.called(4)
+    assert scripted.at[3] - scripted.at[2] <= 0.3
+    assert [one.generation_id for one in scripted.calls[2]] == ["gen_other"]
+    assert [one.generation_id for one in scripted.calls[3]] == ["gen_other"]
+    await asyncio.sleep(0.15)
+    other.append_text("z")
+    await scripted.called(5)
+    assert {one.generation_id for one in scripted.calls[4]} == {"gen_fast", "gen_other"}
+    assert not log.pending
+    assert scripted.at[4] - scripted.at[1] <= 0.39
+    link.stop()
+
+
+async def test_what_is_urgent_waits_for_nothing_in_a_fast_log() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=400)
+    log = await made_fast(link, scripted, NAME)
+    log.append("notice", Notice("demo", "now"))
+    await scripted.called(3)
+    assert scripted.at[2] - scripted.at[1] <= 0.2
+    link.stop()
+
+
+async def test_a_fast_log_that_is_abandoned_keeps_no_other_waiting() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=400)
+    log = await made_fast(link, scripted, "gen_fast")
+    link.abandon(log)
+    other = link.start("gen_other", 1, lambda: None)
+    other.append_text("x")
+    await scripted.called(3)
+    assert scripted.at[2] - scripted.at[1] <= 0.2
+    assert await link.drain(0.5)
     link.stop()
 
 
