@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from jobs.asked_ahead import AskedAhead
 from jobs.attempt_log import AttemptLog
 from jobs.errors import JobsError
 from jobs.events import FileDelta, Notice
@@ -99,13 +100,14 @@ async def converse(
     bounds: Bounds,
     first_deadline: float,
     on_content: Callable[[], None] = lambda: None,
+    asked: AskedAhead | None = None,
 ) -> None:
     """Runs rounds until the model answers without calls; fills `answered` as it goes.
 
     The model is offered `tools`; calls are answered by `own_tools` where an application's kind has
     any, and else by the draft. `first_deadline` is the monotonic time by which the first content
-    must have come; `on_content` is called, as often as may be, when some has. Raises
-    GenerationFailed, or the provider's ProviderFailed.
+    must have come; `on_content` is called, as often as may be, when some has. `asked` is where the
+    first round's request went ahead. Raises GenerationFailed, or the provider's ProviderFailed.
     """
     talk = list(messages)
     for number in range(1, bounds.rounds + 1):
@@ -113,14 +115,14 @@ async def converse(
         deadline = (
             first_deadline if number == 1 else time.monotonic() + bounds.first_content_seconds
         )
-        asked: Attributes = {
+        about: Attributes = {
             "gen_ai.operation.name": "chat",
             "gen_ai.request.model": model,
             "relay.round": number,
         }
-        with here().child(f"chat {model}", "client", asked):
+        with here().child(f"chat {model}", "client", about):
             text, calls, left_out = await _round(
-                provider, request, attempt_log, answered, bounds, deadline, on_content
+                provider, request, attempt_log, answered, bounds, deadline, on_content, asked
             )
         if not calls:
             return
@@ -154,6 +156,7 @@ async def _round(
     bounds: Bounds,
     deadline: float,
     on_content: Callable[[], None],
+    asked: AskedAhead | None,
 ) -> tuple[str, list[ToolCall], Notice | None]:
     """The calls of one round, the text beside them, and what to say of too many calls."""
     assembler = ToolCallAssembler()
@@ -182,7 +185,7 @@ async def _round(
                 answered.add_usage(event.usage)
                 here().set(_told(event))
 
-    await provider.round(request, take, first_deadline=deadline)
+    await provider.round(request, take, first_deadline=deadline, asked=asked)
     left_out = None
     if assembler.overflowed:
         left_out = Notice("too_many_calls", f"calls beyond {MAX_CALLS} in a round were left out")

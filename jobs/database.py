@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+TakeRows = Callable[[Sequence[Row[Any]]], None]
 
 TRIES = 3
 ANSWER_SECONDS = 5.0
@@ -231,21 +232,29 @@ class Database:
         return await self._to_its_end(self._transaction(work, at_once=True, within=within))
 
     async def write_one(
-        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+        self,
+        statement: Executable,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        ahead: TakeRows | None = None,
     ) -> Sequence[Row[Any]]:
         """The rows that one writing statement returns, which is a transaction by itself.
 
         A third of the round trips of `write`, and nothing tells a failed statement from a lost
-        answer: raises CommitUnknown for both.
+        answer: raises CommitUnknown for both. SQLite gives `ahead` the rows while they are on their
+        way to the disk: nobody else sees them yet, and they are gone if that fails.
         """
-        return await self._to_its_end(self._statement(statement, parameters))
+        return await self._to_its_end(self._statement(statement, parameters, ahead))
 
     async def _statement(
-        self, statement: Executable, parameters: Mapping[str, Any] | None
+        self,
+        statement: Executable,
+        parameters: Mapping[str, Any] | None,
+        ahead: TakeRows | None,
     ) -> Sequence[Row[Any]]:
         try:
             async with self._place():
-                return await _alone(self._write_alone, statement, parameters)
+                return await _alone(self._write_alone, statement, parameters, ahead)
         except DRIVER_ERRORS as error:
             meaning = meaning_of(error)
             if isinstance(meaning, Unavailable):
@@ -329,13 +338,32 @@ class Database:
 
 
 async def _alone(
-    engine: AsyncEngine, statement: Executable, parameters: Mapping[str, Any] | None
+    engine: AsyncEngine,
+    statement: Executable,
+    parameters: Mapping[str, Any] | None,
+    ahead: TakeRows | None = None,
 ) -> Sequence[Row[Any]]:
     if engine.dialect.name == "sqlite":
+        if ahead is not None:
+            work = _telling(statement, parameters, ahead)
+            return await in_thread(engine, lambda of: of.transact(BEGIN_TO_WRITE, work, _nothing))
         return await in_thread(engine, lambda thread: thread.alone(statement, parameters))
     async with engine.connect() as connection:
         result = await connection.execute(statement, parameters)
         return result.all() if result.returns_rows else ()
+
+
+def _telling(
+    statement: Executable, parameters: Mapping[str, Any] | None, take: TakeRows
+) -> Callable[[AsyncConnection], Awaitable[Sequence[Row[Any]]]]:
+    loop = asyncio.get_running_loop()
+
+    async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
+        rows = (await connection.execute(statement, parameters)).all()
+        loop.call_soon_threadsafe(take, rows)
+        return rows
+
+    return work
 
 
 async def _started(connection: AsyncConnection, until: float | None) -> AsyncConnection:

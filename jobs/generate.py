@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from jobs.asked_ahead import AskedAhead
 from jobs.attempt_log import AttemptLog
 from jobs.breaker import Breakers, Watch
 from jobs.cancelling import end_tasks
@@ -28,11 +29,12 @@ from jobs.kinds import Kinds, Tool
 from jobs.own_tools import schemas_of
 from jobs.pace import Pace
 from jobs.prompts import asked_of, first_messages
-from jobs.provider import Provider, ProviderFailed
+from jobs.provider import ModelRequest, Provider, ProviderFailed
 from jobs.redis_link import REDIS_FAILURES
 from jobs.settings import Settings
 from jobs.store.claims import Claimed, Context, PersonaRow, hand_over, read_context
 from jobs.store.commits import Outcome
+from jobs.store.context import NO_CONTEXT, has_no_context
 from jobs.stream_log import StreamLog
 from jobs.tracing import NO_TRACES, Traces, here
 from persona_apply import TOOLS, Catalogue, Draft, Persona
@@ -85,13 +87,30 @@ class Workshop:
         return self.ending.kinds
 
 
+def ask_ahead(workshop: Workshop, claimed: Claimed) -> AskedAhead | None:
+    """Asks the model before it is known that the claim is stored; None where more is to be read.
+
+    A model is not told who asks, so nobody hears of a claim that comes to nothing.
+    """
+    begins_anew = claimed.reset is not None or claimed.cancel_requested
+    if claimed.kind is not Kind.CHAT or begins_anew or not has_no_context(claimed):
+        return None
+    messages = first_messages(claimed.kind, claimed.input, NO_CONTEXT, workshop.catalogue)
+    return workshop.provider.ask_ahead(ModelRequest(claimed.model, messages))
+
+
 async def generate(
-    workshop: Workshop, claimed: Claimed, stop: Stop, may_begin_anew: Callable[[], Awaitable[None]]
+    workshop: Workshop,
+    claimed: Claimed,
+    stop: Stop,
+    may_begin_anew: Callable[[], Awaitable[None]],
+    asked: AskedAhead | None = None,
 ) -> None:
     """Runs a claimed attempt to its end; raises nothing but cancellation.
 
     A stop request is obeyed at once, also while the model is silent: the upstream is closed. Where
     an earlier attempt was lost or handed over, the model is asked once `may_begin_anew` returns.
+    `asked` is where it was asked ahead; the caller lets go of it after.
     """
     publisher = workshop.ending.publisher
     shown = await _shown_before(workshop, claimed) if claimed.cancel_requested else ""
@@ -117,7 +136,9 @@ async def generate(
         async def in_turn() -> None:
             if claimed.reset is not None:
                 await may_begin_anew()
-            await _rounds(workshop, claimed, attempt_log, answered, watch, heard, first_deadline)
+            await _rounds(
+                workshop, claimed, attempt_log, answered, watch, heard, first_deadline, asked
+            )
 
         cut = await _run(in_turn(), stop, workshop.settings)
     pace.over()
@@ -155,6 +176,7 @@ async def _rounds(
     watch: Watch,
     on_content: Callable[[], None],
     first_deadline: float,
+    asked: AskedAhead | None,
 ) -> None:
     settings = workshop.settings
     context = await _read_context(workshop, claimed, first_deadline)
@@ -177,6 +199,7 @@ async def _rounds(
             ),
             first_deadline=first_deadline,
             on_content=on_content,
+            asked=asked,
         )
     except ProviderFailed as failure:
         watch.failed(failure)

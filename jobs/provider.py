@@ -26,6 +26,7 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
+from jobs.asked_ahead import Answer, AskedAhead
 from jobs.provider_errors import ProviderFailed, is_passing, refused
 from jobs.provider_http import BODY, PushedBody, PushTransport, Take
 from jobs.provider_round import CallPiece, Finished, ModelEvent, RoundReader, TextPiece
@@ -110,21 +111,31 @@ class Provider:
         ) as client:
             yield cls(client, settings)
 
+    def ask_ahead(self, request: ModelRequest) -> AskedAhead:
+        """Sends the request of a round that is to follow, or to be let go."""
+        return AskedAhead(self._ask(request))
+
     async def round(
-        self, request: ModelRequest, take: TakeEvents, *, first_deadline: float
+        self,
+        request: ModelRequest,
+        take: TakeEvents,
+        *,
+        first_deadline: float,
+        asked: AskedAhead | None = None,
     ) -> None:
         """One round: `take` gets its events, a batch for each read of the network, then `Finished`.
 
         `take` is called from the loop and must not block. `first_deadline` is a `time.monotonic()`
         value: something must have come by then, tries included. However this ends, the connection
-        to the model is not left open; after `Finished` it is kept for the next round.
+        to the model is not left open; after `Finished` it is kept for the next round. `asked` is
+        where this very request went ahead.
 
         Raises ProviderFailed, and what `take` raises; what was given before remains good.
         """
         for number in range(1, TRIES + 1):
             reading = _Reading(self._secret, self._token_seconds, take)
             try:
-                await self._one_try(request, reading, first_deadline)
+                await self._one_try(request, reading, first_deadline, asked)
                 return
             except _TryAgain as passing:
                 wait = max(_backoff(number), passing.wait)
@@ -134,11 +145,15 @@ class Provider:
             await asyncio.sleep(wait)
 
     async def _one_try(
-        self, request: ModelRequest, reading: "_Reading", first_deadline: float
+        self,
+        request: ModelRequest,
+        reading: "_Reading",
+        first_deadline: float,
+        asked: AskedAhead | None,
     ) -> None:
         async with AsyncExitStack() as stack:
             watch = stack.enter_context(closing(SilenceWatch(first_deadline)))
-            read = await self._send(stack, request, watch)
+            read = await self._send(stack, request, watch, asked)
             reading.watch = watch
             finished = False
             try:
@@ -158,10 +173,7 @@ class Provider:
                     async with asyncio.timeout(_REST_SECONDS):
                         await read(lambda _: True)
 
-    async def _send(
-        self, stack: AsyncExitStack, request: ModelRequest, watch: SilenceWatch
-    ) -> "Read":
-        """How the answer's body is read; it is closed with the stack."""
+    async def _ask(self, request: ModelRequest) -> Answer:
         # Not through the SDK's typed call, which walks through all that is sent, parameter by
         # parameter: half the cost of a request, and 22 ms for a history of 60,000 characters.
         body = {
@@ -171,15 +183,28 @@ class Provider:
             "stream_options": {"include_usage": True},
             **({"tools": request.tools} if request.tools else {}),
         }
+        return await self._client.post(
+            self._url,
+            cast_to=ChatCompletionChunk,
+            body=body,
+            stream=True,
+            stream_cls=openai.AsyncStream[ChatCompletionChunk],
+        )
+
+    async def _send(
+        self,
+        stack: AsyncExitStack,
+        request: ModelRequest,
+        watch: SilenceWatch,
+        asked: AskedAhead | None,
+    ) -> "Read":
+        """How the answer's body is read; it is closed with the stack."""
         try:
             with watch:
-                answer = await self._client.post(
-                    self._url,
-                    cast_to=ChatCompletionChunk,
-                    body=body,
-                    stream=True,
-                    stream_cls=openai.AsyncStream[ChatCompletionChunk],
-                )
+                if asked is not None and asked.is_left:
+                    answer = await asked.answer()
+                else:
+                    answer = await self._ask(request)
         except ModelSilent as silence:
             raise self._silent(heard=False) from silence
         except openai.APIStatusError as error:

@@ -8,10 +8,11 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
+from jobs.asked_ahead import AskedAhead
 from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import end_tasks
 from jobs.errors import JobsError
-from jobs.generate import Stop, Workshop, generate
+from jobs.generate import Stop, Workshop, ask_ahead, generate
 from jobs.generation import Generation, State, events_url, rfc3339
 from jobs.measures import Measures
 from jobs.queue import job_of
@@ -121,6 +122,14 @@ class Runner:
     async def _claim(self, generation_id: str, seen_attempt: int) -> Claimed | None:
         self._claiming[generation_id] += 1
         self._settled.clear()
+        asked: AskedAhead | None = None
+
+        def ahead(claimed: Claimed) -> None:
+            nonlocal asked
+            if not self._stopping:
+                asked = ask_ahead(self._workshop, claimed)
+
+        claimed: Claimed | None = None
         try:
             claimed = await claim(
                 self._workshop.ending.database,
@@ -131,27 +140,34 @@ class Runner:
                 endpoint=self._workshop.breakers.endpoint,
                 probe_seconds=self._workshop.breakers.probe_seconds,
                 kinds=self._kinds,
+                ahead=ahead,
             )
             if claimed is not None:
-                self._run(claimed)
+                self._run(claimed, asked)
             return claimed
         finally:
+            if claimed is None and asked is not None:
+                await asked.let_go()
             self._claiming[generation_id] -= 1
             self._claiming += Counter()
             if not self._claiming:
                 self._settled.set()
 
-    def _run(self, claimed: Claimed) -> None:
+    def _run(self, claimed: Claimed, asked: AskedAhead | None) -> None:
         stop = Stop()
         if self._stopping:
             stop.request("handed_over")
-        task = asyncio.create_task(self._attempt(claimed, stop), name=claimed.id)
+        task = asyncio.create_task(self._attempt(claimed, stop, asked), name=claimed.id)
         self._running[claimed.id] = Running(claimed, stop, task)
         task.add_done_callback(lambda done: self._ended(claimed, done))
 
-    async def _attempt(self, claimed: Claimed, stop: Stop) -> None:
-        with attempt_scope(self._workshop.traces, claimed):
-            await generate(self._workshop, claimed, stop, self._all_claimed)
+    async def _attempt(self, claimed: Claimed, stop: Stop, asked: AskedAhead | None) -> None:
+        try:
+            with attempt_scope(self._workshop.traces, claimed):
+                await generate(self._workshop, claimed, stop, self._all_claimed, asked)
+        finally:
+            if asked is not None:
+                await asked.let_go()
 
     async def _all_claimed(self) -> None:
         """Returns once nothing is being claimed, or after CLAIMS_FIRST_SECONDS."""

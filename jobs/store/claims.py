@@ -1,5 +1,6 @@
 """Claims: only the newest attempt runs a generation, and only from `queued` or past a lease."""
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -182,6 +183,7 @@ async def claim(
     endpoint: str | None = None,
     probe_seconds: float = 60.0,
     kinds: frozenset[str] | None = None,
+    ahead: Callable[[Claimed], None] | None = None,
 ) -> Claimed | None:
     """Makes the generation this worker's, or gives None when it may not be had.
 
@@ -194,6 +196,9 @@ async def claim(
     or BreakerOpen is raised and it waits. `kinds` are those that the worker can run, None for any:
     KindUnknown is raised for another, which waits for a worker that can. Raises Unavailable; a
     claim that went through unnoticed then shows in `beat`.
+
+    `ahead` may be given the claim while it is being stored, which seldom fails: nothing that it
+    does may count before this returns.
     """
     parameters = {
         "generation": generation_id,
@@ -204,8 +209,13 @@ async def claim(
     }
 
     take = _claim_of(kinds, whatever_is_open=False)
+
+    def taken(rows: Sequence[AnyRow]) -> None:
+        if rows and ahead is not None:
+            ahead(_claimed(rows[0]))
+
     try:
-        rows = await db.write_one(take, parameters)
+        rows = await db.write_one(take, parameters, ahead=None if ahead is None else taken)
     except CommitUnknown:
         # Once more: it finds the row as it was, or taken, by this very claim perhaps.
         rows = await db.write_one(take, parameters) or await db.fetch(_MINE, parameters)

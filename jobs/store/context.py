@@ -35,6 +35,10 @@ class Context(msgspec.Struct, frozen=True):
     persona: PersonaRow | None
 
 
+NO_CONTEXT = Context((), None)
+"""What a chat is shown that opens its conversation."""
+
+
 class _Asker(Protocol):
     """The part of a claim that says what its context is."""
 
@@ -95,6 +99,11 @@ _FILES = (
 )
 
 
+def has_no_context(claimed: _Asker) -> bool:
+    """Whether the model is to see nothing but what was said to it now."""
+    return claimed.opens and claimed.persona_id is None
+
+
 async def read_context(db: Database, claimed: _Asker, *, history_characters: int) -> Context:
     """What the model is to see, as one snapshot; raises Unavailable.
 
@@ -102,8 +111,8 @@ async def read_context(db: Database, claimed: _Asker, *, history_characters: int
     characters; a user turn without an answer is left out, a partial answer is not. Of a chat that
     opens its conversation there is nothing, and nothing is read.
     """
-    if claimed.opens and claimed.persona_id is None:
-        return Context((), None)
+    if has_no_context(claimed):
+        return NO_CONTEXT
 
     async def read(connection: AsyncConnection) -> Context:
         history = await _history(connection, claimed, history_characters)

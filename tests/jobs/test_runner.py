@@ -254,7 +254,8 @@ async def test_a_claim_under_way_when_the_worker_stops_is_handed_over(
         waited.append(go_on.is_set())
 
     async def slow(*arguments: Any, **named: Any) -> Any:
-        claimed = await claim(*arguments, **named)
+        # Where it was told of ahead, its model would have been asked by now.
+        claimed = await claim(*arguments, **{**named, "ahead": None})
         claiming.set()
         await go_on.wait()
         return claimed

@@ -1,0 +1,52 @@
+"""A request to the model that went out before its round began, and is closed if none takes it."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import openai
+from openai.types.chat import ChatCompletionChunk
+
+from jobs.cancelling import outlast
+
+Answer = openai.AsyncStream[ChatCompletionChunk]
+
+
+class AskedAhead:
+    """Asks at once; the answer goes to the first try of the round that takes it."""
+
+    def __init__(self, asking: Coroutine[Any, Any, Answer]) -> None:
+        self._asking: asyncio.Task[Answer] | None = asyncio.create_task(asking)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether no try has taken its answer yet."""
+        return self._asking is not None
+
+    async def answer(self) -> Answer:
+        """The answer, for the caller to close, once; raises what asking for it raises.
+
+        A caller that is cancelled meanwhile cancels the request.
+        """
+        asking = self._asking
+        assert asking is not None
+        try:
+            answer = await asking
+        except asyncio.CancelledError:
+            # It may have come in the same moment: then it is still to be let go.
+            raise
+        except BaseException:
+            self._asking = None
+            raise
+        self._asking = None
+        return answer
+
+    async def let_go(self) -> None:
+        """Closes it unless its answer was taken."""
+        asking, self._asking = self._asking, None
+        if asking is None:
+            return
+        asking.cancel()
+        await outlast(asking)
+        if not asking.cancelled() and asking.exception() is None:
+            await asking.result().close()
