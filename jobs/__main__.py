@@ -11,6 +11,8 @@ from jobs.masking import secrets_of
 from jobs.settings import InvalidSetting, Settings, read_settings
 from jobs.worker import main
 
+SWITCH_SECONDS = 0.0002
+
 
 def run() -> int:
     """The worker's exit status: 0 after an orderly stop, 1 with one line on stderr."""
@@ -19,6 +21,8 @@ def run() -> int:
         settings = read_settings(Settings)
         configure_logging(settings.relay_log_format, secrets_of(settings))
         raise_file_limit()
+        # A thread whose commit has come to the disk would have to wait 5 ms for a busy loop.
+        sys.setswitchinterval(SWITCH_SECONDS)
         uvloop.run(main(settings))
     except* (InvalidSetting, JobsError, OSError) as group:
         sys.stderr.write(f"persona-relay worker: {_first(group)}\n")

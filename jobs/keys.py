@@ -6,6 +6,14 @@ CONTROL = "relay:control"
 QUEUE = "relay:queue"
 """arq's queue; a message on the channel of the same name wakes the workers."""
 
+IDLE = "relay:idle"
+"""The workers that have room, each with when it last found the queue empty."""
+
+
+def offers(worker_id: str) -> str:
+    """The channel on which a worker that has room is given a job as it is put in the queue."""
+    return f"{QUEUE}:{worker_id}"
+
 
 def log(generation_id: str) -> str:
     """The stream that holds a generation's events."""

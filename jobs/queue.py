@@ -25,6 +25,10 @@ START_JOB = "start"
 """The one arq function: claims a generation and hands it to the worker's runner."""
 
 JOB_EXPIRES_MS = 24 * 3600 * 1000
+POLL_SECONDS = 0.5
+"""How often a worker looks into the queue that nothing wakes."""
+IDLE_MS = round(3000 * POLL_SECONDS)
+"""For how long a worker that had room is given jobs without having looked again."""
 
 
 def serialize(job: dict[str, Any]) -> bytes:
@@ -87,7 +91,9 @@ class Queue:
         try:
             # What arq's own enqueue does, in one go instead of three: nothing is to be watched,
             # since the same job again changes nothing.
-            await self._enqueue.run([keys.QUEUE], job_key_prefix, JOB_EXPIRES_MS, *jobs)
+            await self._enqueue.run(
+                [keys.QUEUE, keys.IDLE], job_key_prefix, JOB_EXPIRES_MS, IDLE_MS, *jobs
+            )
         except REDIS_FAILURES as error:
             self.failures += len(offers)
             self._outage.lasts(f"{type(error).__name__}: {error}")

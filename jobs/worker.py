@@ -41,7 +41,7 @@ from jobs.pending_ends import PendingEnds
 from jobs.provider import Provider
 from jobs.publisher import open_publisher
 from jobs.pubsub import PubSub, open_pubsub
-from jobs.queue import START_JOB, Queue, deserialize, open_arq, serialize
+from jobs.queue import POLL_SECONDS, START_JOB, Queue, deserialize, open_arq, serialize
 from jobs.redis_link import REDIS_FAILURES, open_redis
 from jobs.redis_pipeline import RedisPipeline, open_pipeline
 from jobs.redis_script import Script
@@ -62,7 +62,6 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 20.0
 """How long running generations may go on after SIGTERM before they are handed over."""
-POLL_SECONDS = 0.5
 CLAIMS_AT_ONCE = 100
 JOBS_A_READ = 1_000
 """Jobs looked at in one poll: many more than can be stuck at the head of the queue."""
@@ -85,8 +84,9 @@ WAIT_LAST_SECONDS = 2.0
 class WakingWorker(Worker):
     """arq's worker, woken by a message instead of polling fast, and unharmed by a lost Redis.
 
-    It picks jobs in one call, where arq makes five for each: the time to the first token. Keys and
-    payloads are arq's own. `wake` is set by whoever knows that there may be something to pick up.
+    It picks jobs in one call, where arq makes five for each, and is given single ones while it has
+    room: the time to the first token. Keys and payloads are arq's own. `wake` is set by whoever
+    knows that there may be something to pick up.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class WakingWorker(Worker):
         self._redis = redis
         self._pick = Script((files("jobs") / "pick.lua").read_text(), redis.call)
         self._left_over = False
+        self._declined = False
         self._failed: dict[str, float] = {}
         self._outage = Outage("the queue can't be read")
         self._unknown = LeftKinds(runner.measures)
@@ -147,15 +148,16 @@ class WakingWorker(Worker):
 
     async def _poll_iteration(self) -> None:
         """Takes no more than there is room for, so that other workers get the rest."""
+        if self._declined:
+            self._declined = False
+            await self._redis.call("PUBLISH", keys.QUEUE, "")
         if (room := self._room) <= 0:
             self._left_over = True
             return
         self.polls += 1
         unknown, pending = self._unknown.now(), self._pending.jobs()
-        now = time.monotonic()
-        self._failed = {job: until for job, until in self._failed.items() if until > now}
         picked, more = await self._pick.run(
-            [keys.QUEUE],
+            [keys.QUEUE, keys.IDLE],
             room,
             JOBS_A_READ + len(unknown) + len(pending),
             MARK_SECONDS * 1000,
@@ -163,17 +165,40 @@ class WakingWorker(Worker):
             job_key_prefix,
             self._worker_id,
             *self.tasks,
-            *self._failed,
+            *self._failed_lately(),
             *self._runner.left_to_others,
             *unknown,
             *pending,
         )
         self._left_over = bool(more)
         for raw_id, payload in picked:
-            job_id = raw_id.decode()
+            self._begin(raw_id.decode(), payload)
+
+    def given(self, message: bytes) -> None:
+        """Takes a job that was given to this worker alone, or lets all others know of it."""
+        raw_id, _, payload = message.partition(b" ")
+        job_id = raw_id.decode(errors="replace")
+        not_now = (
+            *self._failed_lately(), *self._runner.left_to_others,
+            *self._unknown.now(), *self._pending.jobs(),
+        )  # fmt: skip
+        if self._room > 0 and job_id not in not_now:
+            self._begin(job_id, payload)
+        else:
+            self._declined = True
+            self._wake.set()
+
+    def _begin(self, job_id: str, payload: bytes | None) -> None:
+        # One that was given may be picked in the same moment.
+        if job_id not in self.tasks:
             task = asyncio.create_task(self._run_picked(job_id, payload), name=job_id)
             self.tasks[job_id] = task
             task.add_done_callback(lambda done: self._done(done))
+
+    def _failed_lately(self) -> tuple[str, ...]:
+        now = time.monotonic()
+        self._failed = {job: until for job, until in self._failed.items() if until > now}
+        return tuple(self._failed)
 
     async def _run_picked(self, job_id: str, payload: bytes | None) -> None:
         """Runs one job and takes it out of the queue; raises REDIS_FAILURES."""
@@ -296,6 +321,7 @@ async def run_worker(
         picking = WakingWorker(arq, calls, runner, worker_id, runner.freed, pending)
         if not await _registered(database, worker_id, settings.relay_max_jobs, stop):
             return
+        pubsub.subscribe(keys.offers(worker_id), picking.given, runner.freed.set)
         _listen(pubsub, runner, beats, publisher.check)
         loops = {
             "queue": picking.main,
