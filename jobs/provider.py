@@ -7,13 +7,11 @@ within the first token's deadline. A round without a finish reason is never whol
 import asyncio
 import email.utils
 import errno
-import ipaddress
 import logging
 import math
 import os
 import random
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
 from contextvars import copy_context
@@ -23,15 +21,18 @@ from typing import Any, Self
 
 import aiohttp
 import httpx2
+import msgspec
 import openai
 from openai.types.chat import ChatCompletionChunk
 
 from jobs.asked_ahead import Answer, AskedAhead
+from jobs.provider_blank import Blanks
+from jobs.provider_endpoint import endpoint_of, http_client, is_direct, key_of
 from jobs.provider_errors import ProviderFailed, is_passing, refused
-from jobs.provider_http import BODY, PushedBody, PushTransport, Take
+from jobs.provider_http import BODY, PushedBody, Take
 from jobs.provider_round import CallPiece, Finished, ModelEvent, RoundReader, TextPiece
 from jobs.provider_silence import ModelSilent, SilenceWatch
-from jobs.settings import InvalidSetting, Settings
+from jobs.settings import Settings
 
 __all__ = [
     "CallPiece",
@@ -47,11 +48,8 @@ log = logging.getLogger(__name__)
 
 TRIES = 3
 
-_OPENAI_URL = "https://api.openai.com/v1"
-_NO_KEY = "none"
 _SECRET_CHARACTERS = 8
 _CONNECT_SECONDS = 5.0
-_KEEP_ALIVE_SECONDS = 60.0
 _FIRST_WAIT_SECONDS = 0.5
 # A finished answer waits no longer for the count of its tokens.
 _USAGE_SECONDS = 2.0
@@ -91,6 +89,7 @@ class Provider:
         self._secret = key if len(key) >= _SECRET_CHARACTERS else ""
         self._first_seconds = settings.relay_first_token_timeout_seconds
         self._token_seconds = settings.relay_token_timeout_seconds
+        self._blanks: Blanks[Answer] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -99,17 +98,23 @@ class Provider:
 
         Only an endpoint of one's own may go without a key. Raises InvalidSetting.
         """
-        url = _endpoint(settings.openai_base_url)
-        key = _key(settings)
+        url, key = endpoint_of(settings), key_of(settings)
         async with openai.AsyncOpenAI(
             api_key=key,
             base_url=str(url),
             max_retries=0,
             # Reads have no timeout of their own: comments would defeat it, the watch does not care.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-            http_client=_http_client(url),
+            http_client=http_client(url),
         ) as client:
-            yield cls(client, settings)
+            provider = cls(client, settings)
+            if is_direct(url):
+                provider._blanks = Blanks(partial(provider._post, {}))
+            try:
+                yield provider
+            finally:
+                if provider._blanks is not None:
+                    provider._blanks.close()
 
     def ask_ahead(self, request: ModelRequest) -> AskedAhead:
         """Sends the request of a round that is to follow, or to be let go."""
@@ -174,8 +179,6 @@ class Provider:
                         await read(lambda _: True)
 
     async def _ask(self, request: ModelRequest) -> Answer:
-        # Not through the SDK's typed call, which walks through all that is sent, parameter by
-        # parameter: half the cost of a request, and 22 ms for a history of 60,000 characters.
         body = {
             "model": request.model,
             "messages": request.messages,
@@ -183,6 +186,13 @@ class Provider:
             "stream_options": {"include_usage": True},
             **({"tools": request.tools} if request.tools else {}),
         }
+        if self._blanks is not None:
+            return await self._blanks.send(msgspec.json.encode(body))
+        return await self._post(body)
+
+    async def _post(self, body: Mapping[str, Any]) -> Answer:
+        # Not through the SDK's typed call, which walks through all that is sent, parameter by
+        # parameter: half the cost of a request, and 22 ms for a history of 60,000 characters.
         return await self._client.post(
             self._url,
             cast_to=ChatCompletionChunk,
@@ -351,48 +361,3 @@ def _asked_wait(headers: Mapping[str, str]) -> float:
         if not math.isnan(seconds):
             return max(0.0, seconds)
     return 0.0
-
-
-def _endpoint(given: str | None) -> httpx2.URL:
-    try:
-        url = httpx2.URL(given or _OPENAI_URL)
-    except (httpx2.InvalidURL, ValueError) as error:
-        raise InvalidSetting("OPENAI_BASE_URL", str(error)) from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise InvalidSetting("OPENAI_BASE_URL", "is no http:// or https:// address")
-    return url
-
-
-def _http_client(url: httpx2.URL) -> httpx2.AsyncClient:
-    proxies = urllib.request.getproxies()
-    # A proxy of the environment can't reach this machine's own endpoint.
-    direct = _is_loopback(url.host) or urllib.request.proxy_bypass(url.host)
-    if direct or not proxies.keys() & {url.scheme, "all"}:
-        return httpx2.AsyncClient(
-            transport=PushTransport(_KEEP_ALIVE_SECONDS), trust_env=False, follow_redirects=True
-        )
-    return openai.DefaultAioHttpClient(
-        # 0 = no limit, which the worker's own number of jobs sets.
-        limits=httpx2.Limits(max_connections=0, keepalive_expiry=_KEEP_ALIVE_SECONDS),
-        trust_env=True,
-    )
-
-
-def _key(settings: Settings) -> str:
-    key = settings.openai_api_key
-    if key is None:
-        if settings.openai_base_url is None:
-            raise InvalidSetting(
-                "OPENAI_API_KEY", "is not set, and only an OPENAI_BASE_URL of one's own needs none"
-            )
-        return _NO_KEY
-    if not (key.isascii() and key.isprintable()):
-        raise InvalidSetting("OPENAI_API_KEY", "holds a character that no HTTP header can carry")
-    return key
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

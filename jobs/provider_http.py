@@ -16,6 +16,8 @@ import aiohappyeyeballs
 import httptools
 import httpx2
 
+from jobs.provider_blank import body_of_blank
+
 BODY = "pushed_body"
 """The response's extension that holds its PushedBody."""
 
@@ -280,8 +282,11 @@ class PushTransport(httpx2.AsyncBaseTransport):
         url = request.url
         origin = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
         content = await request.aread()
+        head = request.headers.raw
+        if (later := await body_of_blank()) is not None:
+            content, head = later, _of_length(head, len(later))
         lines = [f"{request.method} ".encode(), url.raw_path, b" HTTP/1.1\r\n"]
-        for name, value in request.headers.raw:
+        for name, value in head:
             lines += (name, b": ", value, b"\r\n")
         connection = self._kept(origin) or await self._connect(origin, request)
         status, headers, body = await connection.ask(b"".join([*lines, b"\r\n", content]))
@@ -340,6 +345,11 @@ class PushTransport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectTimeout(str(error), request=request) from error
         except OSError as error:
             raise httpx2.ConnectError(str(error), request=request) from error
+
+
+def _of_length(head: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
+    others = [one for one in head if one[0].lower() != b"content-length"]
+    return [*others, (b"Content-Length", b"%d" % length)]
 
 
 async def _connected(
