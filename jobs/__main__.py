@@ -5,13 +5,11 @@ import sys
 import uvloop
 
 from jobs.errors import JobsError
-from jobs.limits import raise_file_limit
+from jobs.limits import raise_file_limit, share_interpreter
 from jobs.logs import configure_logging
 from jobs.masking import secrets_of
 from jobs.settings import InvalidSetting, Settings, read_settings
 from jobs.worker import main
-
-SWITCH_SECONDS = 0.0002
 
 
 def run() -> int:
@@ -21,8 +19,7 @@ def run() -> int:
         settings = read_settings(Settings)
         configure_logging(settings.relay_log_format, secrets_of(settings))
         raise_file_limit()
-        # A thread whose commit has come to the disk would have to wait 5 ms for a busy loop.
-        sys.setswitchinterval(SWITCH_SECONDS)
+        share_interpreter()
         uvloop.run(main(settings))
     except* (InvalidSetting, JobsError, OSError) as group:
         sys.stderr.write(f"persona-relay worker: {_first(group)}\n")

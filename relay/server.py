@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from jobs.database import database_url
 from jobs.errors import JobsError
-from jobs.limits import raise_file_limit
+from jobs.limits import raise_file_limit, share_interpreter
 from jobs.logs import configure_logging
 from jobs.masking import secrets_of
 from jobs.trace_export import exporter
@@ -51,6 +51,7 @@ def serve(settings: RelaySettings, address: Address, *, demo: bool = False) -> N
     """
     configure_logging(settings.jobs.relay_log_format, secrets_of(settings, settings.jobs))
     raise_file_limit()
+    share_interpreter()
     database_url(settings.jobs.relay_database_url)
     exporter()
     app = create_app(settings, demo=demo)
