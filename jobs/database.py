@@ -231,6 +231,19 @@ class Database:
         """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop."""
         return await self._to_its_end(self._transaction(work, at_once=True, within=within))
 
+    async def lengthen_log(self) -> None:
+        """Lets later commits to SQLite need not make its log longer; nothing on PostgreSQL.
+
+        Raises Unavailable, and then nothing is lost but that.
+        """
+        if self.dialect == "sqlite":
+            try:
+                await self._to_its_end(
+                    in_thread(self._writer, lambda thread: thread.lengthen_log())
+                )
+            except DRIVER_ERRORS as error:
+                raise meaning_of(error) from error
+
     async def write_one(
         self,
         statement: Executable,

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection, Executable, Row, StaticPool, create_engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 
+from jobs.sqlite_log import lengthen_log
 from jobs.sqlite_statements import Statements, as_sqlalchemy
 
 T = TypeVar("T")
@@ -86,6 +87,13 @@ class ThreadWork:
             raise
         self._end("COMMIT")
         return rows
+
+    def lengthen_log(self) -> bool:
+        """Gives the log its length beforehand (`jobs/sqlite_log.py`); whether there was need."""
+        try:
+            return lengthen_log(self._driver)
+        except sqlite3.Error as error:
+            raise as_sqlalchemy(error, self._connection.dialect) from error
 
     def _execute(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Any:
         given = {} if parameters is None else parameters

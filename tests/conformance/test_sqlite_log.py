@@ -1,0 +1,89 @@
+"""SQLite's log is made as long as it gets, once, and nothing is stored by that."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from jobs.database import Database
+from jobs.errors import Unavailable
+from jobs.sqlite_log import LOG_BYTES, lengthen_log
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "relay.db"
+
+
+@pytest.fixture
+def connection(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as made:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("CREATE TABLE notes (text)")
+        made.execute("INSERT INTO notes VALUES ('kept')")
+        yield made
+
+
+def log_bytes(path: Path) -> int:
+    return os.path.getsize(f"{path}-wal")
+
+
+def test_a_log_is_lengthened_once_and_nothing_is_stored(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    size, cache = path.stat().st_size, connection.execute("PRAGMA cache_size").fetchone()
+    assert lengthen_log(connection)
+    assert log_bytes(path) >= LOG_BYTES
+    assert not lengthen_log(connection)
+    connection.execute("INSERT INTO notes VALUES ('later')")
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT text FROM notes").fetchall() == [("kept",), ("later",)]
+        assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert path.stat().st_size == size
+    assert connection.execute("PRAGMA cache_size").fetchone() == cache
+
+
+def test_commits_write_where_the_log_has_bytes_already_also_once_it_is_begun_anew(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    lengthen_log(connection)
+    long = log_bytes(path)
+    for number in range(300):
+        connection.execute("INSERT INTO notes VALUES (?)", (f"{number} " * 2000,))
+    # More than a log's worth went through it, so that it was begun anew.
+    assert path.stat().st_size > 300 * 4096
+    assert log_bytes(path) < long + 100 * 4096
+
+
+def test_a_log_is_found_behind_a_link_to_the_database(
+    connection: sqlite3.Connection, path: Path
+) -> None:
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    with closing(sqlite3.connect(link, isolation_level=None)) as linked:
+        assert lengthen_log(linked)
+        assert log_bytes(path) >= LOG_BYTES
+
+
+def test_a_database_without_a_log_is_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as without:
+        without.execute("CREATE TABLE notes (text)")
+        assert not lengthen_log(without)
+
+
+@pytest.mark.usefixtures("connection")
+async def test_a_database_that_is_busy_is_away_and_is_lengthened_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.database_engines.BUSY_SECONDS", 0.05)
+    async with Database.open(f"sqlite+aiosqlite:///{path}") as database:
+        with closing(sqlite3.connect(path, isolation_level=None)) as busy:
+            busy.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable):
+                await database.lengthen_log()
+            busy.execute("ROLLBACK")
+        await database.lengthen_log()
+        assert log_bytes(path) >= LOG_BYTES
