@@ -32,4 +32,6 @@ if more == 0 and #taken < tonumber(ARGV[1]) then
 else
   redis.call('ZREM', KEYS[2], ARGV[6])
 end
+-- Those that have died.
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - 60000)
 return { taken, more }
