@@ -34,6 +34,7 @@ from jobs.store.claims import check_beats_can_be_stored, forget_workers
 from jobs.store.commits import Committed
 from jobs.store.expiring import expire_overdue
 from jobs.store.leftovers import (
+    NOTHING_LEFT,
     Leftovers,
     Lost,
     find_lost,
@@ -52,6 +53,8 @@ Duty = Callable[[], Awaitable[None]]
 ROUNDS_A_LEASE = 3
 LONGEST_PAUSE_SECONDS = 1.0
 """With the spread and a poll of the queue, a reader hears of a lost worker within lease + 5 s."""
+LONGEST_REST_SECONDS = 2.0
+"""The same where nothing is left over. Who is lost is suspected before: see SUSPECT_SHARE."""
 SUSPECT_SHARE = 0.5
 """Whoever is silent for so much of a lease may be about to look lost, or the database not to store
 what it takes: tried from then on, since it would pass once more after a lease without a beat."""
@@ -114,14 +117,20 @@ class Rescuer:
 
     async def run(self) -> None:
         """Rescues until cancelled; a duty that fails is logged and tried in the next round."""
-        pause = min(self.settings.relay_lease_seconds / ROUNDS_A_LEASE, LONGEST_PAUSE_SECONDS)
         try:
             while True:
                 await self._begin_round()
                 raise_if_cancelled()
-                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+                await asyncio.sleep(self.pause * random.uniform(0.8, 1.2))
         finally:
             await end_tasks(self._beside)
+
+    @property
+    def pause(self) -> float:
+        """How many seconds pass until the next round, give or take a fifth of them."""
+        at_rest = self._left == NOTHING_LEFT
+        longest = LONGEST_REST_SECONDS if at_rest else LONGEST_PAUSE_SECONDS
+        return min(self.settings.relay_lease_seconds / ROUNDS_A_LEASE, longest)
 
     async def round(self) -> None:
         """Every duty once that there is work for, to its end; one that fails keeps no other from

@@ -53,6 +53,8 @@ class Leftovers(msgspec.Struct, frozen=True):
     lost: bool = True
 
 
+NOTHING_LEFT = Leftovers(overdue=False, stuck=False, unenqueued=False, lost=False)
+
 _is_lost = and_(
     IS_UNFINISHED, generations.c.state == "running", generations.c.handed_over | ~holds_lease()
 )

@@ -11,7 +11,12 @@ import pytest
 from jobs import keys
 from jobs.generation import State
 from jobs.offers import AGAIN_SECONDS, LOST_SPREAD_SECONDS, SPREAD_SECONDS, spread
-from jobs.rescue import ROWS_A_DUTY
+from jobs.rescue import (
+    LONGEST_PAUSE_SECONDS,
+    LONGEST_REST_SECONDS,
+    ROWS_A_DUTY,
+    SUSPECT_SHARE,
+)
 from jobs.store.claims import claim, hand_over, register_worker
 from tests.conformance.test_cost import counted
 from tests.jobs.at_work import Work, at_work
@@ -275,3 +280,31 @@ async def test_a_round_with_nothing_to_do_is_two_statements(work: Work, clock: C
         await rescuer.round()
     assert len(statements) == 2, statements
     assert (await work.read(asked)).state is State.QUEUED
+
+
+async def test_rounds_are_rarer_while_nothing_is_left_over(work: Work, clock: Clock) -> None:
+    rescuer = work.rescuer()
+    before_any_round = rescuer.pause
+    await judge(rescuer, clock)
+    assert rescuer.pause == 2 * before_any_round == LONGEST_REST_SECONDS
+    await work.store("Hello")
+    await work.sql("UPDATE generations SET created_at = created_at - 3000")
+    await rescuer.round()
+    assert rescuer.pause == LONGEST_PAUSE_SECONDS
+
+
+@pytest.mark.parametrize("lease", [2.0, 3.5, LEASE, 60.0])
+async def test_who_is_lost_was_suspected_in_an_earlier_round(
+    work: Work, clock: Clock, lease: float
+) -> None:
+    rescuer = work.rescuer(relay_lease_seconds=lease)
+    await judge(rescuer, clock)
+    assert 1.2 * rescuer.pause < (1 - SUSPECT_SHARE) * lease
+    await abandoned(work)
+    silent = (SUSPECT_SHARE * lease + 0.1) * 1000
+    await work.sql(
+        f"UPDATE workers SET heartbeat_at = (SELECT started_at FROM generations) - {round(silent)}"
+    )
+    await rescuer.round()
+    assert rescuer.counts.offered_again == 0
+    assert rescuer.pause <= LONGEST_PAUSE_SECONDS
