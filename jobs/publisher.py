@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -127,17 +127,29 @@ class Publisher:
             self._announce.add(attempt_log)
             self._changed(attempt_log, True)
 
-    def touch(self) -> None:
+    def at_rest(self) -> dict[str, int]:
+        """Of which generations Redis should have the whole log, and so many entries of it.
+
+        Only first attempts, whose logs are dense from 1.
+        """
+        return {
+            one.generation_id: one.sent
+            for one in self._logs.values()
+            if one.attempt == 1 and one.located and one.sent and not one.pending
+        }
+
+    def touch(self, whole: Collection[str] = ()) -> None:
         """Keeps every log alive in Redis, and finds out which were lost, in silence too.
 
-        To be called some times a lease.
+        To be called some times a lease. `whole`: which need no look, since they just had one.
         """
         now = self._loop.time()
         if now >= self._refresh_at:
             self._refresh_at = now + self._running_ttl_ms / 1000 / REFRESHES_A_LIFE
             self._refresh.update(self._logs.values())
         for attempt_log in tuple(self._logs.values()):
-            self._changed(attempt_log, False)
+            if attempt_log in self._refresh or attempt_log.generation_id not in whole:
+                self._changed(attempt_log, False)
 
     async def drain(self, seconds: float) -> bool:
         """Whether everything appended so far left within this time."""

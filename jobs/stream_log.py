@@ -6,7 +6,7 @@ vanish at any moment; SQL is the truth.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum
 from importlib.resources import files
 from typing import Any
@@ -139,6 +139,13 @@ class StreamLog:
         )  # fmt: skip
         return found.decode() == read
 
+    async def whole(self, lengths: Mapping[str, int]) -> set[str]:
+        """Which of these generations have a log of so many entries."""
+        named = list(lengths)
+        logs = [keys.log(one) for one in named]
+        others = await self._run(LENGTHS, [len(logs), *logs, *lengths.values()])
+        return set(named) - {named[number - 1] for number in others}
+
     async def _run(self, script: "Script", arguments: Sequence[bytes | str | int]) -> Any:
         try:
             return await self._call("EVALSHA", script.digest, *arguments)
@@ -214,6 +221,8 @@ TAKE_OVER = Script.of("take_over.lua")
 """Puts a newer attempt's log in the place of the one that was read, if nothing was added since."""
 ADVANCE = Script.of("advance.lua")
 """Appends one frame to running logs, and says which it left as they were."""
+LENGTHS = Script.of("lengths.lua")
+"""Says which logs have not as many entries as they should."""
 
 
 def append_arguments(appends: Sequence[Append]) -> list[bytes | str | int]:

@@ -52,6 +52,7 @@ from jobs.settings import InvalidSetting, Settings
 from jobs.signals import Signals
 from jobs.store.claims import deregister_worker, register_worker
 from jobs.stream_log import StreamLog
+from jobs.touch import keep_touching
 from jobs.trace_export import open_traces
 from jobs.upkeep import kept_up
 from jobs.worker_journals import open_own_journal, replay_journals
@@ -329,7 +330,7 @@ async def run_worker(
             "queue": picking.main,
             "beat": beats.run,
             "rescue": rescuer.run,
-            "touch": lambda: _touch(publisher.touch, lease / TOUCHES_A_LEASE),
+            "touch": lambda: keep_touching(publisher, stream_log, lease / TOUCHES_A_LEASE),
             "journal": lambda: replay_journals(ending, journal_dir, fsync, pending),
         }
         async with kept_up(loops):
@@ -384,12 +385,6 @@ async def _registered(
                 await stop.wait()
         delay = min(delay * 2, WAIT_LAST_SECONDS)
     return False
-
-
-async def _touch(touch: Callable[[], None], every_seconds: float) -> None:
-    while True:
-        await asyncio.sleep(every_seconds)
-        touch()
 
 
 async def main(settings: Settings) -> None:
