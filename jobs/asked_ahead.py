@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
-
-import openai
-from openai.types.chat import ChatCompletionChunk
+from typing import Any, Generic, Protocol, TypeVar
 
 from jobs.cancelling import outlast
 
-Answer = openai.AsyncStream[ChatCompletionChunk]
+
+class Closable(Protocol):
+    """What an answer is: something that is read, and closed."""
+
+    async def close(self) -> None:
+        """Ends it."""
 
 
-class AskedAhead:
+Answer = TypeVar("Answer", bound=Closable)
+
+
+class AskedAhead(Generic[Answer]):
     """Asks at once; the answer goes to the first try of the round that takes it."""
 
     def __init__(self, asking: Coroutine[Any, Any, Answer]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from jobs.asked_ahead import AskedAhead
 from jobs.attempt_log import AttemptLog
 from jobs.errors import JobsError
 from jobs.events import FileDelta, Notice
@@ -16,6 +15,7 @@ from jobs.generation import Failure, FileChange, SkillChoice, Usage
 from jobs.kinds import Tool
 from jobs.own_tools import answer_own
 from jobs.provider import (
+    Asked,
     CallPiece,
     Finished,
     ModelEvent,
@@ -100,7 +100,7 @@ async def converse(
     bounds: Bounds,
     first_deadline: float,
     on_content: Callable[[], None] = lambda: None,
-    asked: AskedAhead | None = None,
+    asked: Asked | None = None,
 ) -> None:
     """Runs rounds until the model answers without calls; fills `answered` as it goes.
 
@@ -156,7 +156,7 @@ async def _round(
     bounds: Bounds,
     deadline: float,
     on_content: Callable[[], None],
-    asked: AskedAhead | None,
+    asked: Asked | None,
 ) -> tuple[str, list[ToolCall], Notice | None]:
     """The calls of one round, the text beside them, and what to say of too many calls."""
     assembler = ToolCallAssembler()

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.asked_ahead import AskedAhead
 from jobs.attempt_log import AttemptLog
 from jobs.breaker import Breakers, Watch
 from jobs.cancelling import end_tasks
@@ -29,7 +28,7 @@ from jobs.kinds import Kinds, Tool
 from jobs.own_tools import schemas_of
 from jobs.pace import Pace
 from jobs.prompts import asked_of, first_messages
-from jobs.provider import ModelRequest, Provider, ProviderFailed
+from jobs.provider import Asked, ModelRequest, Provider, ProviderFailed
 from jobs.redis_link import REDIS_FAILURES
 from jobs.settings import Settings
 from jobs.store.claims import Claimed, Context, PersonaRow, hand_over, read_context
@@ -87,7 +86,7 @@ class Workshop:
         return self.ending.kinds
 
 
-def ask_ahead(workshop: Workshop, claimed: Claimed) -> AskedAhead | None:
+def ask_ahead(workshop: Workshop, claimed: Claimed) -> Asked | None:
     """Asks the model before it is known that the claim is stored; None where more is to be read.
 
     A model is not told who asks, so nobody hears of a claim that comes to nothing.
@@ -104,7 +103,7 @@ async def generate(
     claimed: Claimed,
     stop: Stop,
     may_begin_anew: Callable[[], Awaitable[None]],
-    asked: AskedAhead | None = None,
+    asked: Asked | None = None,
 ) -> None:
     """Runs a claimed attempt to its end; raises nothing but cancellation.
 
@@ -176,7 +175,7 @@ async def _rounds(
     watch: Watch,
     on_content: Callable[[], None],
     first_deadline: float,
-    asked: AskedAhead | None,
+    asked: Asked | None,
 ) -> None:
     settings = workshop.settings
     context = await _read_context(workshop, claimed, first_deadline)

@@ -25,16 +25,17 @@ import msgspec
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from jobs.asked_ahead import Answer, AskedAhead
+from jobs.asked_ahead import AskedAhead
 from jobs.provider_blank import Blanks
-from jobs.provider_endpoint import endpoint_of, http_client, is_direct, key_of
+from jobs.provider_endpoint import endpoint_of, is_direct, key_of
 from jobs.provider_errors import ProviderFailed, is_passing, refused
-from jobs.provider_http import BODY, PushedBody, Take
+from jobs.provider_http import BODY, PushedBody, PushTransport, Take
 from jobs.provider_round import CallPiece, Finished, ModelEvent, RoundReader, TextPiece
 from jobs.provider_silence import ModelSilent, SilenceWatch
 from jobs.settings import Settings
 
 __all__ = [
+    "Asked",
     "CallPiece",
     "Finished",
     "ModelEvent",
@@ -50,6 +51,7 @@ TRIES = 3
 
 _SECRET_CHARACTERS = 8
 _CONNECT_SECONDS = 5.0
+_KEEP_ALIVE_SECONDS = 60.0
 _FIRST_WAIT_SECONDS = 0.5
 # A finished answer waits no longer for the count of its tokens.
 _USAGE_SECONDS = 2.0
@@ -71,6 +73,8 @@ class ModelRequest:
     tools: Sequence[Mapping[str, Any]] = ()
 
 
+Answer = openai.AsyncStream[ChatCompletionChunk]
+Asked = AskedAhead[Answer]
 Read = Callable[[Take], Awaitable[None]]
 """Gives the pieces of a body until no more are wanted; again gives what is left of it."""
 TakeEvents = Callable[[Sequence[ModelEvent]], None]
@@ -105,7 +109,7 @@ class Provider:
             max_retries=0,
             # Reads have no timeout of their own: comments would defeat it, the watch does not care.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-            http_client=http_client(url),
+            http_client=_http_client(url),
         ) as client:
             provider = cls(client, settings)
             if is_direct(url):
@@ -116,7 +120,7 @@ class Provider:
                 if provider._blanks is not None:
                     provider._blanks.close()
 
-    def ask_ahead(self, request: ModelRequest) -> AskedAhead:
+    def ask_ahead(self, request: ModelRequest) -> Asked:
         """Sends the request of a round that is to follow, or to be let go."""
         return AskedAhead(self._ask(request))
 
@@ -126,7 +130,7 @@ class Provider:
         take: TakeEvents,
         *,
         first_deadline: float,
-        asked: AskedAhead | None = None,
+        asked: Asked | None = None,
     ) -> None:
         """One round: `take` gets its events, a batch for each read of the network, then `Finished`.
 
@@ -154,7 +158,7 @@ class Provider:
         request: ModelRequest,
         reading: "_Reading",
         first_deadline: float,
-        asked: AskedAhead | None,
+        asked: Asked | None,
     ) -> None:
         async with AsyncExitStack() as stack:
             watch = stack.enter_context(closing(SilenceWatch(first_deadline)))
@@ -206,7 +210,7 @@ class Provider:
         stack: AsyncExitStack,
         request: ModelRequest,
         watch: SilenceWatch,
-        asked: AskedAhead | None,
+        asked: Asked | None,
     ) -> "Read":
         """How the answer's body is read; it is closed with the stack."""
         try:
@@ -361,3 +365,15 @@ def _asked_wait(headers: Mapping[str, str]) -> float:
         if not math.isnan(seconds):
             return max(0.0, seconds)
     return 0.0
+
+
+def _http_client(url: httpx2.URL) -> httpx2.AsyncClient:
+    if is_direct(url):
+        return httpx2.AsyncClient(
+            transport=PushTransport(_KEEP_ALIVE_SECONDS), trust_env=False, follow_redirects=True
+        )
+    return openai.DefaultAioHttpClient(
+        # 0 = no limit, which the worker's own number of jobs sets.
+        limits=httpx2.Limits(max_connections=0, keepalive_expiry=_KEEP_ALIVE_SECONDS),
+        trust_env=True,
+    )

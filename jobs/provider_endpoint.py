@@ -1,17 +1,14 @@
-"""Where the model is, the key for it, and the client that reaches it, by a proxy or without one."""
+"""Where the model is, what key it takes, and whether a proxy is before it."""
 
 import ipaddress
 import urllib.request
 
 import httpx2
-import openai
 
-from jobs.provider_http import PushTransport
 from jobs.settings import InvalidSetting, Settings
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _NO_KEY = "none"
-_KEEP_ALIVE_SECONDS = 60.0
 
 
 def endpoint_of(settings: Settings) -> httpx2.URL:
@@ -32,19 +29,6 @@ def is_direct(url: httpx2.URL) -> bool:
     # Such a proxy can't reach this machine's own endpoint.
     passed_by = _is_loopback(url.host) or bool(urllib.request.proxy_bypass(url.host))
     return passed_by or not proxies.keys() & {url.scheme, "all"}
-
-
-def http_client(url: httpx2.URL) -> httpx2.AsyncClient:
-    """The client that the SDK sends with."""
-    if is_direct(url):
-        return httpx2.AsyncClient(
-            transport=PushTransport(_KEEP_ALIVE_SECONDS), trust_env=False, follow_redirects=True
-        )
-    return openai.DefaultAioHttpClient(
-        # 0 = no limit, which the worker's own number of jobs sets.
-        limits=httpx2.Limits(max_connections=0, keepalive_expiry=_KEEP_ALIVE_SECONDS),
-        trust_env=True,
-    )
 
 
 def key_of(settings: Settings) -> str:

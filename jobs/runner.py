@@ -8,13 +8,13 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
-from jobs.asked_ahead import AskedAhead
 from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import end_tasks
 from jobs.errors import JobsError
 from jobs.generate import Stop, Workshop, ask_ahead, generate
 from jobs.generation import Generation, State, events_url, rfc3339
 from jobs.measures import Measures
+from jobs.provider import Asked
 from jobs.queue import job_of
 from jobs.store.breakers import BreakerOpen
 from jobs.store.claims import Claimed, claim, hand_over, let_go
@@ -122,7 +122,7 @@ class Runner:
     async def _claim(self, generation_id: str, seen_attempt: int) -> Claimed | None:
         self._claiming[generation_id] += 1
         self._settled.clear()
-        asked: AskedAhead | None = None
+        asked: Asked | None = None
 
         def ahead(claimed: Claimed) -> None:
             nonlocal asked
@@ -153,7 +153,7 @@ class Runner:
             if not self._claiming:
                 self._settled.set()
 
-    def _run(self, claimed: Claimed, asked: AskedAhead | None) -> None:
+    def _run(self, claimed: Claimed, asked: Asked | None) -> None:
         stop = Stop()
         if self._stopping:
             stop.request("handed_over")
@@ -161,7 +161,7 @@ class Runner:
         self._running[claimed.id] = Running(claimed, stop, task)
         task.add_done_callback(lambda done: self._ended(claimed, done))
 
-    async def _attempt(self, claimed: Claimed, stop: Stop, asked: AskedAhead | None) -> None:
+    async def _attempt(self, claimed: Claimed, stop: Stop, asked: Asked | None) -> None:
         try:
             with attempt_scope(self._workshop.traces, claimed):
                 await generate(self._workshop, claimed, stop, self._all_claimed, asked)
