@@ -65,4 +65,7 @@ class Blanks(Generic[Answer]):
         waiting = self._loop.create_future()
         context: Context = self._context.copy()
         context.run(_body.set, waiting)
-        return self._loop.create_task(self._post(), context=context), waiting
+        posting = self._loop.create_task(self._post(), context=context)
+        # What keeps one from being made keeps the next from it as well, whose sender hears of it.
+        posting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return posting, waiting
