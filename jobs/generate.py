@@ -109,7 +109,7 @@ async def generate(
 
     A stop request is obeyed at once, also while the model is silent: the upstream is closed. Where
     an earlier attempt was lost or handed over, the model is asked once `may_begin_anew` returns.
-    `asked` is where it was asked ahead; the caller lets go of it after.
+    `asked` is where it was asked ahead.
     """
     publisher = workshop.ending.publisher
     shown = await _shown_before(workshop, claimed) if claimed.cancel_requested else ""
@@ -140,6 +140,9 @@ async def generate(
             )
 
         cut = await _run(in_turn(), stop, workshop.settings)
+    if asked is not None:
+        # Its end may be long in being stored.
+        await asked.let_go()
     pace.over()
     await watch.over()
     if cut == "fenced":

@@ -31,7 +31,9 @@ def lengthen_log(connection: sqlite3.Connection) -> bool:
         connection.execute("CREATE TABLE filling (bytes)")
         connection.execute("INSERT INTO filling VALUES (zeroblob(?))", (LOG_BYTES,))
     finally:
-        connection.execute("ROLLBACK")
+        # A full disk has ended it already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         connection.execute(f"PRAGMA cache_size={cache}")
     _sync(log)
     return True

@@ -68,6 +68,16 @@ def test_a_log_is_found_behind_a_link_to_the_database(
         assert log_bytes(path) >= LOG_BYTES
 
 
+def test_a_full_disk_leaves_the_connection_as_it_was(connection: sqlite3.Connection) -> None:
+    cache = connection.execute("PRAGMA cache_size").fetchone()
+    connection.execute("PRAGMA max_page_count=100")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        lengthen_log(connection)
+    assert not connection.in_transaction
+    assert connection.execute("PRAGMA cache_size").fetchone() == cache
+    connection.execute("INSERT INTO notes VALUES ('later')")
+
+
 def test_a_database_without_a_log_is_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as without:
         without.execute("CREATE TABLE notes (text)")
