@@ -2,19 +2,10 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
-from jobs.cancelling import outlast
-
-
-class Closable(Protocol):
-    """What an answer is: something that is read, and closed."""
-
-    async def close(self) -> None:
-        """Ends it."""
-
-
-Answer = TypeVar("Answer", bound=Closable)
+from jobs.cancelling import end_tasks
+from jobs.provider_blank import Answer
 
 
 class AskedAhead(Generic[Answer]):
@@ -51,7 +42,6 @@ class AskedAhead(Generic[Answer]):
         asking, self._asking = self._asking, None
         if asking is None:
             return
-        asking.cancel()
-        await outlast(asking)
+        await end_tasks([asking])
         if not asking.cancelled() and asking.exception() is None:
             await asking.result().close()

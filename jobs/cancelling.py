@@ -14,7 +14,7 @@ import anyio
 AGAIN_SECONDS = 0.1
 
 
-async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancels these tasks, again and again, and returns once they have ended, however they did."""
     pending = set(tasks)
     while pending:

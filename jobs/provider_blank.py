@@ -6,9 +6,17 @@ The SDK makes it, headers and all, and it waits below the SDK, in the transport,
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-Answer = TypeVar("Answer")
+
+class Closable(Protocol):
+    """What an answer is: something that is read, and closed."""
+
+    async def close(self) -> None:
+        """Ends it."""
+
+
+Answer = TypeVar("Answer", bound=Closable)
 
 REFILL_SECONDS = 0.05
 """How long after one was sent the next is made: its first words come before."""
@@ -46,7 +54,13 @@ class Blanks(Generic[Answer]):
         waiting.set_result(body)
         if self._refill is None:
             self._refill = self._loop.call_later(REFILL_SECONDS, self._make)
-        return await posting
+        try:
+            return await posting
+        except asyncio.CancelledError:
+            # It may have come in the turn before: then nobody else knows of it.
+            if posting.done() and not posting.cancelled() and posting.exception() is None:
+                await posting.result().close()
+            raise
 
     def close(self) -> None:
         """Drops what is at hand, and makes no more."""

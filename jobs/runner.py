@@ -146,12 +146,12 @@ class Runner:
                 self._run(claimed, asked)
             return claimed
         finally:
-            if claimed is None and asked is not None:
-                await asked.let_go()
             self._claiming[generation_id] -= 1
             self._claiming += Counter()
             if not self._claiming:
                 self._settled.set()
+            if claimed is None and asked is not None:
+                await asked.let_go()
 
     def _run(self, claimed: Claimed, asked: Asked | None) -> None:
         stop = Stop()

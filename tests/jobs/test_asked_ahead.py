@@ -34,18 +34,6 @@ async def test_a_round_takes_the_answer_that_was_asked_for_ahead() -> None:
     assert whole(events)
 
 
-async def test_nothing_of_the_answer_is_read_before_the_round() -> None:
-    async with opened(ANSWER) as (model, provider):
-        asked = provider.ask_ahead(ASK)
-        await model.asked.wait()
-        events: list[ModelEvent] = []
-        await asyncio.sleep(0.05)
-        assert events == []
-        deadline = time.monotonic() + 5
-        await provider.round(ASK, events.extend, first_deadline=deadline, asked=asked)
-        assert whole(events)
-
-
 @pytest.mark.parametrize("first", [refusal(429), (Reset(),)], ids=["refused", "broken"])
 async def test_what_failed_ahead_is_sent_again_by_the_round(first: Script) -> None:
     events: list[ModelEvent] = []

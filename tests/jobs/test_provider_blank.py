@@ -17,6 +17,18 @@ whose: ContextVar[str] = ContextVar("whose", default="nobody")
 
 
 @dataclass(slots=True)
+class Made:
+    """An answer: in whose name it was asked for, and whether it is closed."""
+
+    name: str
+    closed: bool = False
+
+    async def close(self) -> None:
+        """Closes it."""
+        self.closed = True
+
+
+@dataclass(slots=True)
 class Sent:
     """Requests of a test: those begun, and the bodies of those that were sent."""
 
@@ -25,8 +37,10 @@ class Sent:
     bodies: list[bytes | None] = field(default_factory=list)
     fails: bool = False
     stalls: bool = False
+    until: asyncio.Future[None] | None = None
+    answer: Made | None = None
 
-    async def post(self) -> str:
+    async def post(self) -> Made:
         """One request, whose answer says in whose name it was made."""
         self.begun += 1
         try:
@@ -35,13 +49,16 @@ class Sent:
             self.bodies.append(await body_of_blank())
             if self.stalls:
                 await asyncio.Event().wait()
-            return whose.get()
+            if self.until is not None:
+                await self.until
+            self.answer = Made(whose.get())
+            return self.answer
         finally:
             self.ended += 1
 
 
 @asynccontextmanager
-async def blanks(sent: Sent) -> AsyncIterator[Blanks[str]]:
+async def blanks(sent: Sent) -> AsyncIterator[Blanks[Made]]:
     """Blanks of these requests, until the block ends."""
     made = Blanks(sent.post)
     try:
@@ -83,9 +100,9 @@ async def test_it_is_made_in_nobodys_name() -> None:
     sent = Sent()
     async with blanks(sent) as made:
         whose.set("ann")
-        assert await made.send(b"first") == "nobody"
+        assert (await made.send(b"first")).name == "nobody"
         await eventually(lambda: sent.begun == 2)
-        assert await made.send(b"second") == "nobody"
+        assert (await made.send(b"second")).name == "nobody"
 
 
 async def test_one_that_broke_by_itself_is_not_sent() -> None:
@@ -93,7 +110,7 @@ async def test_one_that_broke_by_itself_is_not_sent() -> None:
     async with blanks(sent) as made:
         await eventually(lambda: sent.ended == 1)
         sent.fails = False
-        assert await made.send(b"body") == "nobody"
+        await made.send(b"body")
         assert sent.bodies == [b"body"]
 
 
@@ -106,6 +123,21 @@ async def test_a_cancelled_sender_cancels_its_request() -> None:
         await asyncio.wait([sending])
         assert sending.cancelled()
         assert sent.ended == 1
+
+
+async def test_an_answer_that_comes_as_its_sender_is_cancelled_is_closed() -> None:
+    sent = Sent()
+    async with blanks(sent) as made:
+        sent.until = asyncio.get_running_loop().create_future()
+        sending = asyncio.create_task(made.send(b"body"))
+        await eventually(lambda: sent.bodies == [b"body"])
+        sent.until.set_result(None)
+        # After the request's turn, in which it ends, and before the sender's.
+        asyncio.get_running_loop().call_soon(sending.cancel)
+        await asyncio.wait([sending])
+        assert sending.cancelled()
+        assert sent.answer is not None
+        assert sent.answer.closed
 
 
 async def test_the_one_at_hand_ends_with_the_provider() -> None:
