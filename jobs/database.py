@@ -6,6 +6,7 @@ project's (`Unavailable`, `CommitUnknown`). Every wait is bounded.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Self, TypeVar
@@ -48,6 +49,8 @@ __all__ = [
     "now_ms",
     "schema_is_current",
 ]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 TakeRows = Callable[[Sequence[Row[Any]]], None]
@@ -232,17 +235,17 @@ class Database:
         return await self._to_its_end(self._transaction(work, at_once=True, within=within))
 
     async def lengthen_log(self) -> None:
-        """Lets later commits to SQLite need not make its log longer; nothing on PostgreSQL.
+        """Gives SQLite's log its length, so that commits need not; nothing on PostgreSQL.
 
-        Raises Unavailable, and then nothing is lost but that.
+        Nothing depends on it: what keeps it from being done is a line in the log.
         """
         if self.dialect == "sqlite":
             try:
                 await self._to_its_end(
                     in_thread(self._writer, lambda thread: thread.lengthen_log())
                 )
-            except DRIVER_ERRORS as error:
-                raise meaning_of(error) from error
+            except (Unavailable, *DRIVER_ERRORS) as error:
+                log.info("SQLite's log is not lengthened", extra={"reason": type(error).__name__})
 
     async def write_one(
         self,

@@ -322,8 +322,7 @@ async def run_worker(
         picking = WakingWorker(arq, calls, runner, worker_id, runner.freed, pending)
         if not await _registered(database, worker_id, settings.relay_max_jobs, stop):
             return
-        with suppress(Unavailable):
-            await database.lengthen_log()
+        await database.lengthen_log()
         pubsub.subscribe(keys.offers(worker_id), picking.given, runner.freed.set)
         _listen(pubsub, runner, beats, publisher.check)
         loops = {

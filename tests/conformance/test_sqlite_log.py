@@ -1,16 +1,20 @@
 """SQLite's log is made as long as it gets, once, and nothing is stored by that."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from jobs.database import Database
-from jobs.errors import Unavailable
-from jobs.sqlite_log import LOG_BYTES, lengthen_log
+from jobs.sqlite_driver import in_thread
+from jobs.sqlite_log import LEFT_FREE, LOG_BYTES, lengthen_log
+from jobs.sqlite_thread import ThreadWork
 
 
 @pytest.fixture
@@ -25,6 +29,11 @@ def connection(path: Path) -> Iterator[sqlite3.Connection]:
         made.execute("CREATE TABLE notes (text)")
         made.execute("INSERT INTO notes VALUES ('kept')")
         yield made
+
+
+def cache_size(thread: ThreadWork) -> list[Any]:
+    """Pages, or KiB below zero."""
+    return thread._driver.execute("PRAGMA cache_size").fetchall()
 
 
 def log_bytes(path: Path) -> int:
@@ -78,6 +87,45 @@ def test_a_full_disk_leaves_the_connection_as_it_was(connection: sqlite3.Connect
     connection.execute("INSERT INTO notes VALUES ('later')")
 
 
+def test_a_disk_that_is_nearly_full_keeps_its_room_for_others(
+    connection: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = LEFT_FREE * LOG_BYTES
+    for blocks, lengthened in ((free - 1, False), (free, True)):
+        disk = os.statvfs_result((1, 1, free, free, blocks, 0, 0, 0, 0, 255))
+        monkeypatch.setattr("jobs.sqlite_log.os.statvfs", lambda _, disk=disk: disk)
+        assert lengthen_log(connection) is lengthened
+        assert (log_bytes(path) >= LOG_BYTES) is lengthened
+
+
+@pytest.fixture
+def damaged(path: Path) -> str:
+    """The address of a database whose list of free pages is damaged; what is in it can be read."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as made:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("CREATE TABLE notes (text)")
+        made.execute("CREATE TABLE gone (text)")
+        made.execute("INSERT INTO gone VALUES (zeroblob(200000))")
+        made.execute("DROP TABLE gone")
+    whole = bytearray(path.read_bytes())
+    # The first page of those that are free, by the database's head.
+    trunk = (int.from_bytes(whole[32:36]) - 1) * 4096
+    whole[trunk : trunk + 4096] = b"\xff" * 4096
+    path.write_bytes(whole)
+    return f"sqlite+aiosqlite:///{path}"
+
+
+async def test_a_damaged_database_keeps_no_worker_from_starting(
+    damaged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Database.open(damaged) as database:
+        with caplog.at_level(logging.INFO):
+            await database.lengthen_log()
+        assert "is not lengthened" in caplog.text
+        await database.write_one(text("INSERT INTO notes VALUES ('a write goes on')"))
+        assert len(await database.fetch(text("SELECT * FROM notes"))) == 1
+
+
 def test_a_database_without_a_log_is_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as without:
         without.execute("CREATE TABLE notes (text)")
@@ -85,15 +133,19 @@ def test_a_database_without_a_log_is_left_alone(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("connection")
-async def test_a_database_that_is_busy_is_away_and_is_lengthened_later(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_database_that_is_busy_is_left_as_it_is_and_lengthened_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("jobs.database_engines.BUSY_SECONDS", 0.05)
     async with Database.open(f"sqlite+aiosqlite:///{path}") as database:
         with closing(sqlite3.connect(path, isolation_level=None)) as busy:
             busy.execute("BEGIN IMMEDIATE")
-            with pytest.raises(Unavailable):
+            with caplog.at_level(logging.INFO):
                 await database.lengthen_log()
+            assert "is not lengthened" in caplog.text
+            assert log_bytes(path) < LOG_BYTES
             busy.execute("ROLLBACK")
+            [[cache]] = await in_thread(database._writer, cache_size)
+            assert cache == -2000
         await database.lengthen_log()
         assert log_bytes(path) >= LOG_BYTES
