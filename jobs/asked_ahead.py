@@ -28,10 +28,8 @@ class AskedAhead(Generic[Answer]):
         assert asking is not None
         try:
             answer = await asking
-        except asyncio.CancelledError:
-            # It may have come in the same moment: then it is still to be let go.
-            raise
-        except BaseException:
+        except Exception:
+            # Not where the caller is cancelled: it may have come in the same moment.
             self._asking = None
             raise
         self._asking = None

@@ -64,6 +64,8 @@ class AttemptLog:
         """Whether `sent` is known; not so after a call whose outcome was not told."""
         self.left_at = 0.0
         """When its last entry began to leave, by the loop's clock; set by the publisher."""
+        self.rests_until = 0.0
+        """Until when what is appended may wait for more, by that clock; set by the publisher."""
         self._terminal: bytes | None = None
         self.fenced = False
         """Whether a newer attempt writes this generation's log; set by the publisher."""

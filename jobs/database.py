@@ -1,4 +1,4 @@
-"""The database: snapshots to read, whole transactions to write, and its own clock.
+"""The database: snapshots to read, and whole transactions to write.
 
 SQLite and PostgreSQL behave alike behind this: a write is one transaction that is never left half
 known by a cancelled caller, a read is one snapshot, and a driver's error becomes one of the
@@ -11,13 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import BigInteger, Executable, Row
+from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from jobs.cancelling import outlast
+from jobs.database_clock import now_ms
 from jobs.database_engines import (
     BEGIN_TO_READ,
     BEGIN_TO_WRITE,
@@ -60,25 +58,6 @@ ANSWER_SECONDS = 5.0
 """What a read of PostgreSQL may take in all, a dead link and the one in its place included."""
 
 _ALONE = {"isolation_level": "AUTOCOMMIT", "postgresql_readonly": False}
-
-
-class now_ms(FunctionElement[int]):
-    """The database's clock, in milliseconds since the epoch."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(now_ms, "sqlite")
-def _now_in_sqlite(element: now_ms, compiler: SQLCompiler, **_: Any) -> str:
-    # Rounded: a Julian day as a double is off by some 20 µs, and a cut would lose a millisecond.
-    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
-
-
-@compiles(now_ms, "postgresql")
-def _now_in_postgresql(element: now_ms, compiler: SQLCompiler, **_: Any) -> str:
-    # A subquery is evaluated once a statement; a bare volatile function could use no index.
-    return "(SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT))"
 
 
 class Database:

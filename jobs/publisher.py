@@ -84,8 +84,6 @@ class Publisher:
         self._announce: set[AttemptLog] = set()
         self._give_up_at: dict[AttemptLog, float] = {}
         self._on_fenced: dict[AttemptLog, Callable[[], None]] = {}
-        # Fast logs, and until when what is appended to them may wait for more.
-        self._rests: dict[AttemptLog, float] = {}
         # The flush under way: what it took, once it has begun, and when that was.
         self._flushing = False
         self._batch: list[tuple[AttemptLog, Append]] = []
@@ -188,11 +186,11 @@ class Publisher:
             self._idle.clear()
             self._behind_since = self._loop.time()
         if urgent:
-            self._rests.pop(attempt_log, None)
+            attempt_log.rests_until = 0.0
         if self._flushing:
             self._urgent |= urgent
         else:
-            self._schedule(max(self._earliest, self._rests.get(attempt_log, 0.0)), urgent)
+            self._schedule(max(self._earliest, attempt_log.rests_until), urgent)
 
     def _schedule(self, due: float, urgent: bool) -> None:
         wait = due - self._loop.time()
@@ -217,7 +215,7 @@ class Publisher:
         if not self._dirty:
             self._idle.set()
             return
-        first = min(self._rests.get(one, 0.0) for one in self._dirty) if self._rests else 0.0
+        first = min(one.rests_until for one in self._dirty)
         self._schedule(max(self._earliest, first), self._urgent)
 
     def _flush(self) -> None:
@@ -275,7 +273,7 @@ class Publisher:
     def _due_now(self) -> list[AttemptLog]:
         """What leaves with the flush that begins; a fast log does once half its pause is over."""
         due_by = self._began + self._longest_pause / 2
-        due = (one for one in self._dirty if self._rests.get(one, 0.0) <= due_by)
+        due = (one for one in self._dirty if one.rests_until <= due_by)
         return list(islice(due, LOGS_A_FLUSH))
 
     def _take(self, chosen: list[AttemptLog], batch: list[tuple[AttemptLog, Append]]) -> None:
@@ -292,10 +290,8 @@ class Publisher:
     def _note_pace(self, attempt_log: AttemptLog) -> None:
         since, attempt_log.left_at = attempt_log.left_at, self._began
         shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
-        if attempt_log.pieces * shortest > FAST_PIECES * (self._began - since):
-            self._rests[attempt_log] = self._began + self._longest_pause
-        else:
-            self._rests.pop(attempt_log, None)
+        is_fast = attempt_log.pieces * shortest > FAST_PIECES * (self._began - since)
+        attempt_log.rests_until = self._began + self._longest_pause if is_fast else 0.0
 
     def _next_append(self, attempt_log: AttemptLog) -> Append:
         frames = attempt_log.unsent() if attempt_log.located else ()
@@ -370,7 +366,6 @@ class Publisher:
         self._announce.discard(attempt_log)
         self._give_up_at.pop(attempt_log, None)
         self._on_fenced.pop(attempt_log, None)
-        self._rests.pop(attempt_log, None)
         if not self._dirty and not self._flushing:
             self._idle.set()
 

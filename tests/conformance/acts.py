@@ -1,5 +1,7 @@
 """What most tests of the store do, in a word each; and a clock that can be turned back."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,3 +148,12 @@ class Acts:
             text("UPDATE workers SET heartbeat_at = heartbeat_at - :ms WHERE id = :id"),
             {"ms": round(seconds * 1000), "id": worker_id},
         )
+
+
+@asynccontextmanager
+async def acting(url: str) -> AsyncIterator[Acts]:
+    """The database at this address, with a worker `wrk_1` registered."""
+    async with Database.open(url) as db:
+        acts = Acts(db)
+        await acts.worker("wrk_1")
+        yield acts

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from jobs.database import Database, migrate
 from jobs.store import commits, intake
 from jobs.tables import metadata
-from tests.conformance.acts import Acts
+from tests.conformance.acts import Acts, acting
 from tests.services import DelayingProxy, PostgresServer
 
 
@@ -73,9 +73,7 @@ async def proxy(postgres_url: str) -> AsyncIterator[DelayingProxy]:
 @pytest.fixture
 async def direct(postgres_url: str) -> AsyncIterator[Acts]:
     """The database without the faulty link."""
-    async with Database.open(postgres_url) as db:
-        acts = Acts(db)
-        await acts.worker("wrk_1")
+    async with acting(postgres_url) as acts:
         yield acts
 
 

@@ -5,20 +5,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from jobs.database import CommitUnknown, Database
+from jobs.database import CommitUnknown
 from jobs.generation import State
 from jobs.store.claims import Claimed, claim
 from jobs.store.reads import read_generation
-from tests.conformance.acts import LEASE, Acts
+from tests.conformance.acts import LEASE, Acts, acting
 from tests.services.held_commit import before_commits, held_commits, refuse
 
 
 @pytest.fixture
 async def sqlite_acts(sqlite_url: str) -> AsyncIterator[Acts]:
     """The same as `acts`, on SQLite alone."""
-    async with Database.open(sqlite_url) as db:
-        acts = Acts(db)
-        await acts.worker("wrk_1")
+    async with acting(sqlite_url) as acts:
         yield acts
 
 

@@ -133,7 +133,7 @@ async def test_a_worker_that_died_is_forgotten(redis_server: RedisServer, work: 
 async def test_a_job_that_is_given_starts_without_a_look_into_the_queue(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.worker.POLL_SECONDS", 30.0)
+    monkeypatch.setattr("jobs.picking.POLL_SECONDS", 30.0)
     monkeypatch.setattr("jobs.queue.IDLE_MS", 60_000)
     await work.hire()
     await idle_one(work)
@@ -150,7 +150,7 @@ async def test_a_job_that_is_given_starts_without_a_look_into_the_queue(
 async def test_a_full_worker_that_is_given_a_job_lets_the_others_know(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.worker.POLL_SECONDS", 30.0)
+    monkeypatch.setattr("jobs.picking.POLL_SECONDS", 30.0)
     monkeypatch.setattr("jobs.queue.IDLE_MS", 60_000)
     await work.hire(relay_max_jobs=1)
     full = await idle_one(work)

@@ -3,6 +3,7 @@
 import asyncio
 
 from jobs import keys
+from jobs.cursor import Cursor
 from jobs.redis_link import open_redis
 from jobs.stream_log import (
     LOOK,
@@ -220,3 +221,18 @@ async def test_five_attempts_at_once_leave_the_newest_and_no_mixture(redis_url: 
         assert sum(STALE in several for several in outcomes) == 4, "the race did not happen"
         # Live readers never hear of an older attempt after a newer one.
         assert attempts == sorted(attempts)
+
+
+async def test_the_newest_page_of_a_log_that_lacks_entries_is_none(redis_url: str) -> None:
+    async with open_rig(redis_url) as rig:
+        await one(rig, append(1, 5))
+        whole = await rig.stream_log.read_newest(NAME, None)
+        assert whole is not None
+        assert (whole.attempt, whole.first, whole.last) == (1, 1, 5)
+        later = await rig.stream_log.read_newest(NAME, Cursor(1, 3, 0))
+        assert later is not None
+        assert (later.first, later.last) == (3, 5)
+        await rig.redis.xdel(keys.log(NAME), "1-2")
+        assert await rig.stream_log.read_newest(NAME, None) is None
+        await rig.redis.delete(keys.log(NAME))
+        assert await rig.stream_log.read_newest(NAME, None) is None

@@ -73,7 +73,7 @@ async def test_a_place_that_becomes_free_is_taken_at_once(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without the poll, only a wake brings the next one.
-    monkeypatch.setattr("jobs.worker.POLL_SECONDS", 30.0)
+    monkeypatch.setattr("jobs.picking.POLL_SECONDS", 30.0)
     await work.hire(relay_max_jobs=2)
     asked = [await work.ask(f"Hello {number}", model="demo-fast-words-3") for number in range(15)]
     for one in asked:
@@ -81,7 +81,7 @@ async def test_a_place_that_becomes_free_is_taken_at_once(
 
 
 async def test_a_start_waits_for_no_poll(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.worker.POLL_SECONDS", 30.0)
+    monkeypatch.setattr("jobs.picking.POLL_SECONDS", 30.0)
     await work.hire()
 
     async def is_listening() -> bool:

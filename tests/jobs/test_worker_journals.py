@@ -14,10 +14,10 @@ from jobs.finish import Ending, journal_record
 from jobs.generation import Generation, State
 from jobs.journal import Journal, JournalDamaged, JournalRecord, verify
 from jobs.pending_ends import PendingEnds
+from jobs.picking import WakingWorker
 from jobs.publisher import open_publisher
 from jobs.store.claims import claim, register_worker
 from jobs.store.commits import Outcome, commit
-from jobs.worker import WakingWorker
 from jobs.worker_journals import open_own_journal, replay_journals
 from tests.jobs.at_work import Work, at_work
 from tests.services import eventually
@@ -231,7 +231,7 @@ async def test_nor_is_one_of_the_workers_own_journal_while_no_other_can_be_looke
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(worker_journals, "_existing", sometimes)
-    monkeypatch.setattr("jobs.worker.LISTED_SECONDS", 0.05)
+    monkeypatch.setattr("jobs.picking.LISTED_SECONDS", 0.05)
     directory = Path(work.settings.relay_journal_dir)
     left = await left_in(work, directory, "kept")
     beside = await left_in(work, directory / "2", "beside")
@@ -269,6 +269,6 @@ async def test_a_worker_that_can_list_no_journal_picks_all_the_same(
         raise OSError("the disk is gone")
 
     monkeypatch.setattr("jobs.worker_journals._existing", fails)
-    monkeypatch.setattr("jobs.worker.LISTED_SECONDS", 0.05)
+    monkeypatch.setattr("jobs.picking.LISTED_SECONDS", 0.05)
     await work.hire()
     assert (await work.ended(await work.ask("Hello"))).state is State.COMPLETED

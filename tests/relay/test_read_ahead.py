@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from jobs import keys
 from jobs.cursor import Cursor
 from jobs.store.reads import StreamRow, read_stream_row
 from jobs.stream_log import LogPage, StreamLog
@@ -386,19 +385,3 @@ async def test_a_redis_that_fails_the_page_is_asked_again(
     told = await reader.finish()
     assert (asked, pages) == (2, [1])
     assert_is_the_rest(told, await author.log_of(log))
-
-
-async def test_a_page_of_a_log_that_lacks_entries_is_none(author: Author) -> None:
-    log = await author.running()
-    await play(author, log, REFINE)
-    await author.flush()
-    whole = await author.stream_log.read_newest(log.generation_id, None)
-    assert whole is not None
-    assert (whole.attempt, whole.first, whole.last) == (1, 1, log.seq)
-    later = await author.stream_log.read_newest(log.generation_id, Cursor(1, 3, 0))
-    assert later is not None
-    assert (later.first, later.last) == (3, log.seq)
-    await author.redis.xdel(keys.log(log.generation_id), "1-2")
-    assert await author.stream_log.read_newest(log.generation_id, None) is None
-    await author.lose_log(log)
-    assert await author.stream_log.read_newest(log.generation_id, None) is None
