@@ -159,6 +159,12 @@ async def test_a_worker_at_another_endpoint_takes_what_the_first_one_may_not(
         assert ended.error.code == "model_unavailable"
     waiting = await work.ask("Hello")
     await held_back(work, waiting, caplog)
+
+    async def is_out_of_the_queue() -> bool:
+        return await work.queue.depth() == 0
+
+    # The worker says first that it waits, and would take a sooner offer out along with the old one.
+    await eventually(is_out_of_the_queue)
     # Offered again, and the first one looks into the queue: it leaves that one to others.
     await work.queue.enqueue(waiting.id, 0)
     await work.ended(await work.ask("Hello", model="demo-fast-echo"))
