@@ -18,6 +18,7 @@ from arq.jobs import DeserializationError, deserialize_job_raw
 from arq.worker import Worker, func
 
 from jobs import keys
+from jobs.cancelling import end_tasks
 from jobs.errors import Unavailable
 from jobs.kinds import KindUnknown
 from jobs.left_kinds import LeftKinds
@@ -36,6 +37,8 @@ JOBS_A_READ = 1_000
 """Jobs looked at in one poll: many more than can be stuck at the head of the queue."""
 LISTED_SECONDS = 10.0
 """How long a worker that starts waits until it knows what its journals hold, before it picks."""
+SETTLE_SECONDS = 2.0
+"""A mark that is not taken off in this time runs out by itself."""
 MARK_SECONDS = 10
 """A job of a worker that died before its claim is free again after this: within a lease and 5 s.
 
@@ -102,6 +105,12 @@ class WakingWorker(Worker):
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
+
+    async def settle(self) -> None:
+        """Returns once what was picked is let go of, or given up after SETTLE_SECONDS."""
+        if tasks := set(self.tasks.values()):
+            await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
+            await end_tasks(tasks)
 
     @property
     def _room(self) -> int:
@@ -180,7 +189,7 @@ class WakingWorker(Worker):
                     again = True
             else:
                 log.warning("an unknown job is dropped", extra={"job": job_id, "function": name})
-        await asyncio.shield(self._let_go(job_id, finished=not again))
+        await self._let_go(job_id, finished=not again)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.tasks.pop(task.get_name(), None)

@@ -119,6 +119,8 @@ async def run_worker(
         )
         pending = PendingEnds()
         picking = WakingWorker(arq, calls, runner, worker_id, runner.freed, pending)
+        # While the calls with which it lets go of jobs can still be made.
+        stack.push_async_callback(picking.settle)
         if not await _registered(database, worker_id, settings.relay_max_jobs, stop):
             return
         await database.lengthen_log()

@@ -160,15 +160,18 @@ async def test_a_worker_at_another_endpoint_takes_what_the_first_one_may_not(
     waiting = await work.ask("Hello")
     await held_back(work, waiting, caplog)
 
-    async def is_out_of_the_queue() -> bool:
+    async def none_is_queued() -> bool:
         return await work.queue.depth() == 0
 
+    async def one_is_queued() -> bool:
+        return await work.queue.depth() == 1
+
     # The worker says first that it waits, and would take a sooner offer out along with the old one.
-    await eventually(is_out_of_the_queue)
+    await eventually(none_is_queued)
     # Offered again, and the first one looks into the queue: it leaves that one to others.
     await work.queue.enqueue(waiting.id, 0)
     await work.ended(await work.ask("Hello", model="demo-fast-echo"))
-    assert await work.queue.depth() == 1
+    await eventually(one_is_queued)
     await work.hire()
     assert (await work.ended(waiting)).state is State.COMPLETED
     assert [one.model for one in await read_breakers(work.db)] == ["demo-fast", "demo-fast-echo"]

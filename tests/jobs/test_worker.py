@@ -313,3 +313,52 @@ async def test_what_a_stopping_worker_hands_over_can_be_taken_at_once(work: Work
     # By nobody's round: there is no rescuer any more.
     assert await work.queue.depth() == 1
     assert await work.sql("SELECT handed_over FROM generations") == [(True,)]
+
+
+async def test_a_worker_that_stops_lets_go_first_of_what_it_picked(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(runner: Runner, generation_id: str, attempt: int) -> bool:
+        taken.set()
+        await go_on.wait()
+        return False
+
+    monkeypatch.setattr(Runner, "start", slow)
+    worker = await work.hire(grace=0.0)
+    await work.ask("Hello")
+    async with asyncio.timeout(5):
+        await taken.wait()
+    dismissal = asyncio.create_task(worker.dismiss())
+    done, _ = await asyncio.wait({dismissal}, timeout=0.5)
+    assert not done
+    go_on.set()
+    await dismissal
+    assert await work.queue.depth() == 0
+
+
+async def test_a_worker_that_stops_gives_up_a_start_that_never_ends(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = asyncio.Event()
+    given_up: list[str] = []
+
+    async def endless(runner: Runner, generation_id: str, attempt: int) -> bool:
+        taken.set()
+        try:
+            return await asyncio.Future[bool]()
+        except asyncio.CancelledError:
+            given_up.append(generation_id)
+            raise
+
+    monkeypatch.setattr(Runner, "start", endless)
+    monkeypatch.setattr("jobs.picking.SETTLE_SECONDS", 0.1)
+    worker = await work.hire(grace=0.0)
+    asked = await work.ask("Hello")
+    async with asyncio.timeout(5):
+        await taken.wait()
+    await worker.dismiss()
+    assert given_up == [asked.id]
+    # It is for another worker.
+    assert await work.queue.depth() == 1
