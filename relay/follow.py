@@ -13,6 +13,7 @@ from jobs.cursor import Cursor, parse_cursor
 from jobs.events import Heartbeat, Idle, unnumbered_frame
 from jobs.generation import State
 from jobs.store.reads import StreamRow
+from jobs.store.standings import Standing
 from jobs.stream_log import Message
 from relay.past import Past, end_of
 from relay.sources import Sources
@@ -170,7 +171,7 @@ class Follower:
                     began = True
                     yield self._sent(chunk)
                 if past.again_at is not None:
-                    self._sources.pulse.hasten(self)
+                    self._sources.pulse.moved(self)
             if past.over:
                 return
             if self._inbox or self._repair:
@@ -266,12 +267,12 @@ class Follower:
         at = self._sent_at + every
         return at - at % (every * HEARTBEAT_STEP)
 
-    def heartbeat(self, row: StreamRow | None) -> None:
+    def heartbeat(self, found: Standing | None) -> None:
         """Says who is working on it, and finds what was not announced (Beating)."""
         past = self._past
-        if row is not None and row.attempt >= past.attempt:
-            past.state, past.worker = row.state, row.worker
-            if row.state.terminal or row.attempt > past.attempt:
+        if found is not None and found.attempt >= past.attempt:
+            past.state, past.worker = found.state, found.worker
+            if found.state.terminal or found.attempt > past.attempt:
                 self._repair = True
         now = time.monotonic()
         # An event may have gone out while the row was read: then it is not silent any more.

@@ -20,7 +20,8 @@ from jobs.events import (
 )
 from jobs.generation import State, encode
 from jobs.redis_link import REDIS_FAILURES
-from jobs.store.reads import StreamRow, WorkerSign, read_replay_source, read_stream_row
+from jobs.store.reads import StreamRow, read_replay_source, read_stream_row
+from jobs.store.standings import WorkerSign
 from jobs.stream_log import PAGE, LogPage, Message
 from jobs.timeline import rebuild, unpack
 from relay.held import Held

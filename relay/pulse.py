@@ -14,22 +14,15 @@ from typing import Protocol
 
 from jobs.database import Database
 from jobs.errors import Unavailable
-from jobs.store.reads import StreamRow, read_stream_rows
+from jobs.store.standings import AT_WORK, Standing, read_unusual
 from relay.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
 SLOT_SECONDS = 0.25
-
-
-class Beating(Protocol):
-    """A generation's stream that a heartbeat is due for."""
-
-    generation_id: str
-
-    def heartbeat(self, row: StreamRow | None) -> None:
-        """Sends a heartbeat; the row is None when the database could not tell."""
+LOOK_AGAIN_SECONDS = 1.0
+"""While the database is slow to say who is at work, other deadlines are late by no more."""
 
 
 class Ticking(Protocol):
@@ -38,8 +31,17 @@ class Ticking(Protocol):
     def due_at(self) -> float:
         """The monotonic time before which `tick` would find nothing."""
 
-    def tick(self, now: float) -> Beating | None:
-        """Compares its deadlines with this monotonic time; itself when it wants its row."""
+    def tick(self, now: float) -> "Beating | None":
+        """Compares its deadlines with this monotonic time; itself when a heartbeat is due."""
+
+
+class Beating(Ticking, Protocol):
+    """A generation's stream that a heartbeat is due for."""
+
+    generation_id: str
+
+    def heartbeat(self, found: Standing | None) -> None:
+        """Sends a heartbeat; None is told when the database could not tell."""
 
 
 class Pulse:
@@ -64,12 +66,10 @@ class Pulse:
 
     def add(self, stream: Ticking) -> None:
         """Keeps time for a stream from now on."""
-        self.discard(stream)
-        slot = self._streams[stream] = _slot(stream.due_at())
-        self._slots.setdefault(slot, {})[stream] = None
+        self._place(stream, stream.due_at())
 
-    def hasten(self, stream: Ticking) -> None:
-        """Takes note that a stream has an earlier deadline than before, if it is known."""
+    def moved(self, stream: Ticking) -> None:
+        """Takes note that a stream's deadline has moved, if it is known."""
         if stream in self._streams:
             self.add(stream)
 
@@ -77,10 +77,22 @@ class Pulse:
         """Lets go of a stream."""
         slot = self._streams.pop(stream, None)
         if slot is not None:
-            others = self._slots[slot]
-            del others[stream]
-            if not others:
-                del self._slots[slot]
+            self._leave(stream, slot)
+
+    def _place(self, stream: Ticking, at: float) -> None:
+        slot = _slot(at)
+        before = self._streams.get(stream)
+        if slot != before:
+            if before is not None:
+                self._leave(stream, before)
+            self._streams[stream] = slot
+            self._slots.setdefault(slot, {})[stream] = None
+
+    def _leave(self, stream: Ticking, slot: int) -> None:
+        others = self._slots[slot]
+        del others[stream]
+        if not others:
+            del self._slots[slot]
 
     async def run(self) -> None:
         """Ticks until cancelled."""
@@ -94,33 +106,41 @@ class Pulse:
                 await asyncio.wait([self._reading])
 
     def tick(self) -> None:
-        """Lets all that may be due look at the time; those that want their row share a statement.
+        """Lets all that may be due look at the time; those with a heartbeat share a statement.
 
         While one statement is under way no second is begun: who is due stays due.
         """
         now = time.monotonic()
+        reads = self._reading is None or self._reading.done()
         due: list[Beating] = []
         reached = [slot for slot in self._slots if slot <= _slot(now)]
         for stream in [one for slot in reached for one in self._slots[slot]]:
-            if (one := stream.tick(now)) is not None:
+            one = stream.tick(now)
+            if one is None or not reads:
+                self.moved(stream)
+            elif stream in self._streams:
                 due.append(one)
-            self.hasten(stream)
-        if due and (self._reading is None or self._reading.done()):
+                # Its heartbeat moves it on; only one that takes long is looked at again.
+                self._place(stream, now + LOOK_AGAIN_SECONDS)
+        if due:
             self._reading = asyncio.create_task(self._heartbeats(due), name="heartbeats")
 
     async def _heartbeats(self, due: Sequence[Beating]) -> None:
-        rows: dict[str, StreamRow] = {}
+        unusual: dict[str, Standing | None] = {}
+        usual: Standing | None = AT_WORK
         try:
-            rows = await read_stream_rows(
+            unusual = await read_unusual(
                 self._database,
                 {stream.generation_id for stream in due},
                 lease_seconds=self._lease_seconds,
             )
         except Unavailable as error:
             log.warning("heartbeats go out without the row", extra={"reason": str(error)})
+            usual = None
         for stream in due:
             # It may have been closed meanwhile; what it is told then goes nowhere.
-            stream.heartbeat(rows.get(stream.generation_id))
+            stream.heartbeat(unusual.get(stream.generation_id, usual))
+            self.moved(stream)
 
 
 def _slot(at: float) -> int:

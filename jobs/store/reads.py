@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from sqlalchemy import Select, String, and_, bindparam, case, select
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import Select, String, bindparam, select
 
 from jobs.database import Database
 from jobs.errors import NotFound
@@ -16,7 +13,7 @@ from jobs.generation import Generation, Kind, State
 from jobs.store.conversations import ConversationResource, TurnResource, read_conversation
 from jobs.store.pages import Page, before_id, check_limit
 from jobs.store.rows import IS_UNFINISHED, SELECT_RESOURCE, AnyRow, generation_of
-from jobs.store.workers import holds_lease
+from jobs.store.standings import HELD, WorkerSign, json_texts, sign_of
 from jobs.tables import generations
 
 __all__ = [
@@ -29,13 +26,10 @@ __all__ = [
     "list_generations",
     "read_conversation",
     "read_generation",
+    "read_owners",
     "read_replay_source",
     "read_stream_row",
-    "read_stream_rows",
 ]
-
-WorkerSign = Literal["alive", "lost", "none"]
-"""`none`: nobody has it, for it is queued, handed over or ended."""
 
 
 class StreamRow(msgspec.Struct, frozen=True):
@@ -60,24 +54,6 @@ class ReplaySource(msgspec.Struct, frozen=True):
     last_offset: int | None
 
 
-class _json_texts(FunctionElement[str]):
-    """The strings of a JSON array as rows: one parameter, one statement, for any number of ids."""
-
-    type = String()
-    inherit_cache = True
-
-
-@compiles(_json_texts, "sqlite")
-def _texts_in_sqlite(element: _json_texts, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_each({compiler.process(element.clauses, **options)})"
-
-
-@compiles(_json_texts, "postgresql")
-def _texts_in_postgresql(element: _json_texts, compiler: SQLCompiler, **options: Any) -> str:
-    listed = compiler.process(element.clauses, **options)
-    return f"json_array_elements_text(CAST({listed} AS JSON))"
-
-
 _BY_ID = SELECT_RESOURCE.where(generations.c.id == bindparam("generation"))
 _BY_OWNER = _BY_ID.where(generations.c.owner == bindparam("owner"))
 _REPLAY = _BY_ID.add_columns(
@@ -93,15 +69,15 @@ _STREAM_COLUMNS = (
     generations.c.attempt,
     generations.c.last_seq,
     generations.c.last_offset,
-    case(
-        (and_(generations.c.state == "running", ~generations.c.handed_over), holds_lease()),
-    ).label("held"),
+    HELD,
 )
 _STREAM_ROW = select(*_STREAM_COLUMNS).where(generations.c.id == bindparam("generation"))
 NO_PERSONA = "none"
 """Asks a list for what belongs to no persona."""
-_asked = _json_texts(bindparam("ids", type_=String)).table_valued("value")
-_STREAM_ROWS = select(*_STREAM_COLUMNS).where(generations.c.id.in_(select(_asked.c.value)))
+_asked = json_texts(bindparam("ids", type_=String)).table_valued("value")
+_OWNERS = select(generations.c.id, generations.c.owner).where(
+    generations.c.id.in_(select(_asked.c.value))
+)
 
 
 async def read_generation(db: Database, owner: str | None, generation_id: str) -> Generation:
@@ -165,13 +141,10 @@ async def read_stream_row(
     return _stream_row(rows[0]) if rows else None
 
 
-async def read_stream_rows(
-    db: Database, generation_ids: Iterable[str], *, lease_seconds: float
-) -> dict[str, StreamRow]:
-    """Where these generations stand, by id, in one statement for any number; raises Unavailable."""
+async def read_owners(db: Database, generation_ids: Iterable[str]) -> dict[str, str]:
+    """Whose these generations are, by id, in one statement for any number; raises Unavailable."""
     ids = msgspec.json.encode(sorted(set(generation_ids))).decode()
-    parameters = {"ids": ids, "lease_ms": round(lease_seconds * 1000)}
-    return {row.id: _stream_row(row) for row in await db.fetch(_STREAM_ROWS, parameters)}
+    return {row.id: row.owner for row in await db.fetch(_OWNERS, {"ids": ids})}
 
 
 async def read_replay_source(db: Database, generation_id: str) -> ReplaySource:
@@ -190,7 +163,6 @@ async def read_replay_source(db: Database, generation_id: str) -> ReplaySource:
 
 
 def _stream_row(row: AnyRow) -> StreamRow:
-    worker: WorkerSign = "none" if row.held is None else "alive" if row.held else "lost"
     return StreamRow(
         id=row.id,
         owner=row.owner,
@@ -198,5 +170,5 @@ def _stream_row(row: AnyRow) -> StreamRow:
         attempt=row.attempt,
         last_seq=row.last_seq,
         last_offset=row.last_offset,
-        worker=worker,
+        worker=sign_of(row.held),
     )

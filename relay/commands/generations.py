@@ -148,7 +148,7 @@ async def _list(
 ) -> "tuple[Page[Generation], dict[str, str]]":
     from jobs.kinds_setting import load_kinds
     from jobs.settings import Settings, read_settings
-    from jobs.store.reads import list_generations, read_stream_rows
+    from jobs.store.reads import list_generations, read_owners
     from relay.commands.opening import open_database
 
     settings = read_settings(Settings)
@@ -158,10 +158,8 @@ async def _list(
     only = None if kind is None else Kind(kind)
     async with open_database(settings.relay_database_url) as database:
         page = await list_generations(database, owner, state, only, limit, cursor)
-        rows = await read_stream_rows(
-            database, [one.id for one in page.data], lease_seconds=settings.relay_lease_seconds
-        )
-    return page, {id: row.owner for id, row in rows.items()}
+        owners = await read_owners(database, [one.id for one in page.data])
+    return page, owners
 
 
 async def _show(id: str) -> tuple[Generation, str | None]:

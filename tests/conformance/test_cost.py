@@ -20,13 +20,14 @@ from jobs.store import (
     leftovers,
     line,
     reads,
+    standings,
     tries,
     workers,
 )
 from jobs.store.budget import Budget
 from jobs.store.context import read_context
 from jobs.store.expiring import expire_overdue
-from jobs.store.reads import read_stream_rows
+from jobs.store.standings import read_unusual
 from jobs.store.workers import Tally, beat
 from tests.conformance.acts import LEASE, Acts, change, outcome
 from tests.services import DelayingProxy
@@ -107,11 +108,13 @@ async def test_a_heartbeat_costs_two_or_three_statements_whatever_is_held(acts: 
         assert len(statements) == 2 + 2 + 3
 
 
-async def test_any_number_of_stream_rows_costs_one_statement(acts: Acts) -> None:
+async def test_to_look_for_what_stands_unusually_costs_one_statement_for_any_number(
+    acts: Acts,
+) -> None:
     for number in (1, 700):
         with counted() as statements:
             ids = [f"gen_{one}" for one in range(number)]
-            await read_stream_rows(acts.db, ids, lease_seconds=LEASE)
+            await read_unusual(acts.db, ids, lease_seconds=LEASE)
         assert len(statements) == 1
 
 
@@ -138,7 +141,8 @@ PARAMETERS: dict[str, Any] = {
         (context._NEWEST_TURNS, "conversation_id"),
         (claims._CLAIM, "id=?"),
         (commits._RESOURCE, "id=?"),
-        (reads._STREAM_ROWS, "id=?"),
+        (reads._OWNERS, "id=?"),
+        (standings._UNUSUAL, "id=?"),
         (branches.CONVERSATION_OF, "id=?"),
         (branches.FOLLOWED, "conversation_id"),
         (branches.FORKED_AT, "generation_id"),

@@ -13,10 +13,11 @@ from jobs.store.reads import (
     list_generations,
     read_conversation,
     read_generation,
+    read_owners,
     read_replay_source,
     read_stream_row,
-    read_stream_rows,
 )
+from jobs.store.standings import AT_WORK, Standing, read_unusual
 from tests.conformance.acts import LEASE, Acts, change, outcome
 
 
@@ -129,17 +130,39 @@ async def test_a_stream_row_tells_where_a_generation_and_its_worker_are(acts: Ac
     assert await read_stream_row(acts.db, "gen_unknown", lease_seconds=LEASE) is None
 
 
-async def test_many_stream_rows_are_the_single_ones(acts: Acts) -> None:
-    made = [(await acts.accept(owner=owner)).generation.id for owner in ("ann", "bob") * 5]
-    for one in made[::2]:
-        await acts.claimed(one)
-    await hand_over(acts.db, made[2], 1)
-    asked = [*made, *made, "gen_unknown", 'a"b', "é"] + [new_id("gen") for _ in range(1200)]
-    rows = await read_stream_rows(acts.db, asked, lease_seconds=LEASE)
-    assert set(rows) == set(made)
+async def test_what_stands_unusually_is_told_as_its_row_has_it_and_the_rest_is_at_work(
+    acts: Acts,
+) -> None:
+    made = [(await acts.accept(owner=owner)).generation.id for owner in ("ann", "bob") * 7]
+    _, run, given_back, taken_over, ended, lost, twice = made[:7]
+    await acts.worker("wrk_2")
+    for one in (run, given_back, taken_over, lost, twice, *made[7:]):
+        await acts.claimed(one, worker="wrk_2")
+    await hand_over(acts.db, given_back, 1)
+    await hand_over(acts.db, taken_over, 1)
+    await acts.claimed(taken_over, 1, "wrk_2")
+    await acts.commit(await acts.claimed(ended, worker="wrk_2"), outcome("hello"))
+    await hand_over(acts.db, lost, 1)
+    await acts.claimed(lost, 1, "wrk_1")
+    await acts.silence("wrk_1", LEASE + 1)
+    strange = ["gen_unknown", 'a"b', "é"] + [new_id("gen") for _ in range(1200)]
+    told = await read_unusual(acts.db, [*made, *made, *strange], lease_seconds=LEASE)
+    assert {one for one in told if told[one] is None} == set(strange)
+    assert set(made) - set(told) == {run, twice, *made[7:]}
     for one in made:
-        assert rows[one] == await read_stream_row(acts.db, one, lease_seconds=LEASE)
-    assert await read_stream_rows(acts.db, [], lease_seconds=LEASE) == {}
+        row = await read_stream_row(acts.db, one, lease_seconds=LEASE)
+        assert row is not None
+        assert told.get(one, AT_WORK) == Standing(row.state, row.attempt, row.worker)
+    await acts.silence("wrk_2", LEASE + 1)
+    told = await read_unusual(acts.db, [run], lease_seconds=LEASE)
+    assert told == {run: Standing(State.RUNNING, 1, "lost")}
+    assert await read_unusual(acts.db, [], lease_seconds=LEASE) == {}
+
+
+async def test_owners_are_told_of_any_number_of_generations(acts: Acts) -> None:
+    made = {(await acts.accept(owner=one)).generation.id: one for one in ("ann", "bob", "ann")}
+    assert await read_owners(acts.db, [*made, *made, "gen_unknown", 'a"b']) == made
+    assert await read_owners(acts.db, []) == {}
 
 
 async def test_a_replay_source_of_a_running_one_has_no_end(acts: Acts) -> None:

@@ -12,7 +12,7 @@ from jobs.errors import Unavailable
 from jobs.generation import State
 from jobs.redis_link import CALL_TIMEOUT_SECONDS, REDIS_FAILURES
 from jobs.redis_pipeline import TURN_SECONDS
-from jobs.store.reads import read_stream_row
+from jobs.store.standings import Standing
 from jobs.stream_log import Message
 from relay import follow, past
 from relay.pulse import TICK_SECONDS
@@ -120,8 +120,7 @@ async def test_a_frame_that_came_with_the_news_of_a_newer_attempt_is_dropped(
     await reader.hears_up_to(2)
     author.publisher.abandon(zombie)
     log = await author.begin(generation, seen=1)
-    row = await read_stream_row(author.database, generation.id, lease_seconds=10)
-    reader.follower.heartbeat(row)
+    reader.follower.heartbeat(Standing(State.RUNNING, 2, "alive"))
     old = b'id: 1.3.8\nevent: token\ndata: {"text":"more"}\n\n'
     reader.follower.on_message(Message(1, 3, 3, False, old))
     await author.end(log)

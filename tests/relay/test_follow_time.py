@@ -186,7 +186,7 @@ async def test_a_database_that_is_away_leaves_the_last_sign_in_the_heartbeat(
         async def fails(*_: object, **__: object) -> None:
             raise Unavailable("the database")
 
-        monkeypatch.setattr(pulse, "read_stream_rows", fails)
+        monkeypatch.setattr(pulse, "read_unusual", fails)
         clock.tick(10)
         await reader.hears(lambda events: len(of(events, "heartbeat")) == 1)
         beat = of(reader.all_events, "heartbeat")[0].data

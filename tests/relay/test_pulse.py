@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from freezegun import freeze_time
 from sqlalchemy import Engine, event
 
+from jobs.cancelling import end_tasks
 from jobs.database import Database
 from jobs.errors import Unavailable
-from jobs.store.reads import StreamRow
+from jobs.generation import State
+from jobs.store.standings import AT_WORK, Standing
 from relay import pulse as pulse_module
-from relay.pulse import Pulse, open_pulse
+from relay.pulse import Beating, Pulse, open_pulse
 from tests.relay.stage import Author, authoring
 from tests.services import eventually
 
@@ -25,17 +28,17 @@ class Stream:
     generation_id: str
     due: bool = True
     ticks: list[float] = field(default_factory=list)
-    rows: list[StreamRow | None] = field(default_factory=list)
+    rows: list[Standing | None] = field(default_factory=list)
 
     def due_at(self) -> float:
         return 0.0
 
-    def tick(self, now: float) -> "Stream | None":
+    def tick(self, now: float) -> Beating | None:
         self.ticks.append(now)
         return self if self.due else None
 
-    def heartbeat(self, row: StreamRow | None) -> None:
-        self.rows.append(row)
+    def heartbeat(self, found: Standing | None) -> None:
+        self.rows.append(found)
         self.due = False
 
 
@@ -64,9 +67,7 @@ async def test_one_statement_tells_the_rows_of_any_number_of_streams(author: Aut
     event.remove(Engine, "before_cursor_execute", count)
     assert len(statements) == 1
     for stream in streams:
-        [row] = stream.rows
-        assert row is not None
-        assert (row.id, row.state, row.worker) == (stream.generation_id, "queued", "none")
+        assert stream.rows == [Standing(State.QUEUED, 0, "none")]
     assert silent.rows == []
 
 
@@ -76,7 +77,7 @@ async def test_a_database_that_is_away_delays_no_heartbeat_for_ever(
     async def fails(*_: object, **__: object) -> None:
         raise Unavailable("the database")
 
-    monkeypatch.setattr(pulse_module, "read_stream_rows", fails)
+    monkeypatch.setattr(pulse_module, "read_unusual", fails)
     pulse = Pulse(author.database, 10)
     stream = Stream("gen_1")
     pulse.add(stream)
@@ -91,12 +92,12 @@ async def test_while_one_statement_is_under_way_no_second_is_begun(
     answer = asyncio.Event()
     asked: list[set[str]] = []
 
-    async def slow(_: Database, ids: set[str], **__: object) -> dict[str, StreamRow]:
+    async def slow(_: Database, ids: set[str], **__: object) -> dict[str, Standing | None]:
         asked.append(ids)
         await answer.wait()
         return {}
 
-    monkeypatch.setattr(pulse_module, "read_stream_rows", slow)
+    monkeypatch.setattr(pulse_module, "read_unusual", slow)
     pulse = Pulse(author.database, 10)
     stream, late = Stream("gen_1"), Stream("gen_2")
     pulse.add(stream)
@@ -106,9 +107,9 @@ async def test_while_one_statement_is_under_way_no_second_is_begun(
     pulse.tick()
     pulse.tick()
     answer.set()
-    await eventually(lambda: stream.rows == [None])
+    await eventually(lambda: stream.rows == [AT_WORK])
     pulse.tick()
-    await eventually(lambda: late.rows == [None])
+    await eventually(lambda: late.rows == [AT_WORK])
     assert asked == [{"gen_1"}, {"gen_2"}]
 
 
@@ -136,12 +137,12 @@ async def test_stopping_in_mid_statement_leaves_no_task_behind(
     monkeypatch.setattr(pulse_module, "TICK_SECONDS", 0.001)
     began = asyncio.Event()
 
-    async def endless(*_: object, **__: object) -> dict[str, StreamRow]:
+    async def endless(*_: object, **__: object) -> dict[str, Standing | None]:
         began.set()
         await asyncio.Event().wait()
         return {}
 
-    monkeypatch.setattr(pulse_module, "read_stream_rows", endless)
+    monkeypatch.setattr(pulse_module, "read_unusual", endless)
     async with open_pulse(author.database, 10) as pulse:
         pulse.add(Stream("gen_1"))
         await began.wait()
@@ -184,10 +185,55 @@ async def test_a_tick_looks_at_those_that_are_due_however_many_are_open(author: 
         assert len(due.ticks) == number
     assert not any(stream.ticks for stream in later)
     later[0].seconds = 0.0
-    pulse.hasten(later[0])
+    pulse.moved(later[0])
     pulse.discard(later[1])
     later[1].seconds = 0.0
-    pulse.hasten(later[1])
+    pulse.moved(later[1])
     pulse.tick()
     assert [len(stream.ticks) for stream in later[:3]] == [1, 0, 0]
     assert pulse.streams == 1000
+
+
+@dataclass(eq=False, slots=True)
+class Silent(Stream):
+    """A stream whose heartbeat is due once an hour."""
+
+    beat_at: float = 0.0
+
+    def due_at(self) -> float:
+        return self.beat_at
+
+    def heartbeat(self, found: Standing | None) -> None:
+        self.rows.append(found)
+        self.beat_at = time.monotonic() + 3600
+
+
+async def test_a_stream_is_looked_at_once_a_heartbeat(author: Author) -> None:
+    pulse = Pulse(author.database, 10)
+    streams = [Silent((await author.queued()).id) for _ in range(3)]
+    for stream in streams:
+        pulse.add(stream)
+    for _ in range(3):
+        pulse.tick()
+        await eventually(lambda: all(stream.rows for stream in streams))
+    assert [len(stream.ticks) for stream in streams] == [1, 1, 1]
+
+
+async def test_while_a_statement_takes_long_other_deadlines_are_late_by_a_second_at_most(
+    author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless(*_: object, **__: object) -> dict[str, Standing | None]:
+        return await asyncio.Future[dict[str, Standing | None]]()
+
+    monkeypatch.setattr(pulse_module, "read_unusual", endless)
+    pulse = Pulse(author.database, 10)
+    stream = Silent("gen_1")
+    pulse.add(stream)
+    with freeze_time("2026-11-22 10:00:00", real_asyncio=True, ignore=["_pytest"]) as clock:
+        for seconds in (0, 0.5, 1):
+            clock.tick(seconds)
+            pulse.tick()
+    assert len(stream.ticks) == 2
+    reading = pulse._reading
+    assert reading is not None
+    await end_tasks([reading])
