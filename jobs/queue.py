@@ -25,7 +25,7 @@ START_JOB = "start"
 """The one arq function: claims a generation and hands it to the worker's runner."""
 
 JOB_EXPIRES_MS = 24 * 3600 * 1000
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 """How often a worker looks into the queue that nothing wakes."""
 IDLE_MS = round(3000 * POLL_SECONDS)
 """For how long a worker that had room is given jobs without having looked again."""

@@ -49,6 +49,8 @@ class Runner:
         self._worker_id = worker_id
         self._kinds = frozenset(workshop.kinds.names)
         self._running: dict[str, Running] = {}
+        # For each beat, which at rest would cost ten times as much if it looked into all of them.
+        self._attempts: dict[str, int] = {}
         self._claiming: Counter[str] = Counter()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -75,7 +77,7 @@ class Runner:
     @property
     def running(self) -> dict[str, int]:
         """The generations under way, each with its attempt."""
-        return {name: one.claimed.attempt for name, one in self._running.items()}
+        return self._attempts.copy()
 
     @property
     def left_to_others(self) -> list[str]:
@@ -159,6 +161,7 @@ class Runner:
             stop.request("handed_over")
         task = asyncio.create_task(self._attempt(claimed, stop, asked), name=claimed.id)
         self._running[claimed.id] = Running(claimed, stop, task)
+        self._attempts[claimed.id] = claimed.attempt
         task.add_done_callback(lambda done: self._ended(claimed, done))
 
     async def _attempt(self, claimed: Claimed, stop: Stop, asked: Asked | None) -> None:
@@ -239,7 +242,7 @@ class Runner:
         return {one.task for one in self._running.values()}
 
     def _ended(self, claimed: Claimed, task: asyncio.Task[None]) -> None:
-        del self._running[claimed.id]
+        del self._running[claimed.id], self._attempts[claimed.id]
         self.freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken.add(claimed.id)

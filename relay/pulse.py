@@ -2,7 +2,8 @@
 
 A process-wide tick costs less than a timer a stream, and its comparisons of monotonic times can be
 tested with a frozen clock, which asyncio's own timeouts would not see. Streams lie in slots of time
-by their deadlines, so that a tick looks at those that may be due, however many are open.
+by their deadlines, so that a tick looks at those that may be due, however many are open, and none
+comes before the first slot: to wake a process that rests costs more than to compare.
 """
 
 import asyncio
@@ -20,6 +21,9 @@ from relay.stopping import Stopping
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
+"""Between two ticks at least, while a deadline is near."""
+REST_SECONDS = 1.0
+"""Between two ticks at most."""
 SLOT_SECONDS = 0.25
 LOOK_AGAIN_SECONDS = 1.0
 """While the database is slow to say who is at work, other deadlines are late by no more."""
@@ -54,6 +58,9 @@ class Pulse:
         self._streams: dict[Ticking, int] = {}
         self._slots: dict[int, dict[Ticking, None]] = {}
         self._reading: asyncio.Task[None] | None = None
+        # Set by a deadline that comes before the next tick.
+        self._sooner = asyncio.Event()
+        self._next_at = 0.0
         self.stopping = Stopping()
         """Which streams are cut when the server stops."""
         self.cut_off = 0
@@ -87,6 +94,8 @@ class Pulse:
                 self._leave(stream, before)
             self._streams[stream] = slot
             self._slots.setdefault(slot, {})[stream] = None
+            if at < self._next_at:
+                self._sooner.set()
 
     def _leave(self, stream: Ticking, slot: int) -> None:
         others = self._slots[slot]
@@ -98,12 +107,22 @@ class Pulse:
         """Ticks until cancelled."""
         try:
             while True:
-                await asyncio.sleep(TICK_SECONDS)
+                await self._rest()
                 self.tick()
         finally:
             if self._reading is not None:
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
+
+    async def _rest(self) -> None:
+        now = time.monotonic()
+        first = min(self._slots, default=_slot(now + REST_SECONDS)) * SLOT_SECONDS
+        pause = min(max(first - now, TICK_SECONDS), REST_SECONDS)
+        self._next_at = now + pause
+        self._sooner.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._sooner.wait()
 
     def tick(self) -> None:
         """Lets all that may be due look at the time; those with a heartbeat share a statement.

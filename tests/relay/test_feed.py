@@ -195,6 +195,7 @@ async def test_a_heartbeat_comes_in_silence_by_the_clock(
     side: ReadingSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulse_module, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(pulse_module, "REST_SECONDS", 0.005)
     with freeze_time("2026-11-22 10:00:00", real_asyncio=True, ignore=["_pytest"]) as clock:
         one = Watching(Feed(side.sources, OWNER)).start()
         await one.hears(1)

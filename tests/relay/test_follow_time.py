@@ -52,6 +52,7 @@ def open_side(migrated_url: str, redis_url: str) -> OpenSide:
 def quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pulse looks at the clock often; what it sees there is the test's to say."""
     monkeypatch.setattr(pulse, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(pulse, "REST_SECONDS", 0.01)
 
 
 @pytest.fixture

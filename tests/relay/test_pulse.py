@@ -16,7 +16,7 @@ from jobs.errors import Unavailable
 from jobs.generation import State
 from jobs.store.standings import AT_WORK, Standing
 from relay import pulse as pulse_module
-from relay.pulse import Beating, Pulse, open_pulse
+from relay.pulse import SLOT_SECONDS, Beating, Pulse, open_pulse
 from tests.relay.stage import Author, authoring
 from tests.services import eventually
 
@@ -237,3 +237,34 @@ async def test_while_a_statement_takes_long_other_deadlines_are_late_by_a_second
     reading = pulse._reading
     assert reading is not None
     await end_tasks([reading])
+
+
+async def test_at_rest_it_wakes_no_sooner_than_the_first_deadline_unless_one_comes_before(
+    author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks: list[float] = []
+    tick = Pulse.tick
+
+    def counting(pulse: Pulse) -> None:
+        ticks.append(time.monotonic())
+        tick(pulse)
+
+    monkeypatch.setattr(Pulse, "tick", counting)
+    monkeypatch.setattr(pulse_module, "REST_SECONDS", 60.0)
+    monkeypatch.setattr(pulse_module, "TICK_SECONDS", 0.01)
+    async with open_pulse(author.database, 10) as pulse:
+        late = Silent("gen_1", beat_at=time.monotonic() + 30)
+        pulse.add(late)
+        began = time.monotonic()
+        soon = Silent("gen_2", beat_at=began + 0.5)
+        pulse.add(soon)
+        await eventually(lambda: bool(soon.rows))
+        assert time.monotonic() - began >= 0.5 - SLOT_SECONDS
+        # One since a deadline came before, then within the slot of time that it lies in.
+        assert len([at for at in ticks if at - began < 0.5 - SLOT_SECONDS]) <= 1
+        assert late.ticks == []
+        before = len(ticks)
+        late.beat_at = 0.0
+        pulse.moved(late)
+        await eventually(lambda: bool(late.rows))
+        assert len(ticks) > before
