@@ -180,11 +180,17 @@ generations = Table(
         sqlite_where=text(UNFINISHED),
         postgresql_where=text(UNFINISHED),
     ),
-    # What the rescuer looks through: everything that has not ended.
+    # What rescuers look through and workers count once a second: everything that has not ended,
+    # with all that they ask of it, so that they read no rows.
     Index(
         "ix_generations_unfinished",
         "state",
         "created_at",
+        "id",
+        "worker_id",
+        "attempt",
+        "handed_over",
+        "cancel_requested",
         sqlite_where=text(UNFINISHED),
         postgresql_where=text(UNFINISHED),
     ),

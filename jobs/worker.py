@@ -1,7 +1,6 @@
 """One worker process, assembled: what it opens, what it listens to, and the loops that it runs."""
 
 import asyncio
-import gc
 import logging
 import os
 import random
@@ -21,6 +20,7 @@ from jobs.finish import Ending
 from jobs.generate import Workshop
 from jobs.ids import new_id
 from jobs.kinds_setting import load_kinds
+from jobs.limits import collect_rarely
 from jobs.measures import Measures
 from jobs.metrics_server import serve_metrics
 from jobs.outage import Outage
@@ -197,7 +197,5 @@ async def main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked)
-    # Else a full collection walks all that was imported, and every generation stands still.
-    gc.collect()
-    gc.freeze()
+    collect_rarely()
     await run_worker(settings, stop, grace=GRACE_SECONDS, hurry=hurry)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -14,7 +13,7 @@ from starlette.types import ASGIApp
 
 from jobs.database import database_url
 from jobs.errors import JobsError
-from jobs.limits import raise_file_limit, share_interpreter
+from jobs.limits import collect_rarely, raise_file_limit, share_interpreter
 from jobs.logs import configure_logging
 from jobs.masking import secrets_of
 from jobs.trace_export import exporter
@@ -91,9 +90,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            # Else a full collection walks all that was imported, and every stream stands still.
-            gc.collect()
-            gc.freeze()
+            collect_rarely()
             log.info("relay is ready", extra={"url": self._address.url})
 
     async def main_loop(self) -> None:

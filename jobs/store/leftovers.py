@@ -21,7 +21,7 @@ from jobs.store.breakers import is_shut
 from jobs.store.expiring import IS_OVERDUE
 from jobs.store.line import lock_line, promote
 from jobs.store.rows import IS_ACTIVE, IS_UNFINISHED
-from jobs.store.workers import holds_lease
+from jobs.store.workers import has_no_lease
 from jobs.tables import generations, workers
 
 
@@ -56,7 +56,7 @@ class Leftovers(msgspec.Struct, frozen=True):
 NOTHING_LEFT = Leftovers(overdue=False, stuck=False, unenqueued=False, lost=False)
 
 _is_lost = and_(
-    IS_UNFINISHED, generations.c.state == "running", generations.c.handed_over | ~holds_lease()
+    IS_UNFINISHED, generations.c.state == "running", or_(generations.c.handed_over, has_no_lease())
 )
 _lost_ms = (
     select(now_ms() - workers.c.heartbeat_at - bindparam("lease_ms", type_=BigInteger))

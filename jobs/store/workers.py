@@ -13,6 +13,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -94,6 +95,12 @@ def holds_lease() -> ColumnElement[bool]:
         .correlate(generations)
         .exists()
     )
+
+
+def has_no_lease() -> ColumnElement[bool]:
+    """The opposite of `holds_lease`, for looking through many rows: the workers are listed once."""
+    alive = select(workers.c.id).where(workers.c.heartbeat_at > now_ms() - bindparam("lease_ms"))
+    return or_(generations.c.worker_id.is_(None), generations.c.worker_id.not_in(alive))
 
 
 async def register_worker(db: Database, worker_id: str, capacity: int) -> None:
