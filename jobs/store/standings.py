@@ -15,7 +15,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from jobs.database import Database
 from jobs.generation import State
-from jobs.store.workers import holds_lease
+from jobs.store.workers import has_no_lease, holds_lease
 from jobs.tables import generations
 
 WorkerSign = Literal["alive", "lost", "none"]
@@ -69,7 +69,7 @@ _UNUSUAL = (
                     generations.c.state == AT_WORK.state.value,
                     generations.c.attempt == AT_WORK.attempt,
                     ~generations.c.handed_over,
-                    holds_lease(),
+                    not_(has_no_lease()),
                 )
             ),
         )
