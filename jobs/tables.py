@@ -32,6 +32,7 @@ metadata = MetaData(
 # Conditions of partial indexes. A statement must hold the same text for the index to be used.
 ACTIVE = "active"
 UNFINISHED = "state IN ('queued', 'running')"
+RUNNING = "state = 'running'"
 
 
 def _index_of_given(table: str, column: str) -> Index:
@@ -180,19 +181,27 @@ generations = Table(
         sqlite_where=text(UNFINISHED),
         postgresql_where=text(UNFINISHED),
     ),
-    # What rescuers look through and workers count once a second: everything that has not ended,
-    # with all that they ask of it, so that they read no rows.
+    # What the rescuer looks through: everything that has not ended.
     Index(
         "ix_generations_unfinished",
         "state",
         "created_at",
-        "id",
+        sqlite_where=text(UNFINISHED),
+        postgresql_where=text(UNFINISHED),
+    ),
+    # What each worker counts once a second, and each rescuer looks through for what was lost: with
+    # all that they ask, so that they read no rows.
+    Index(
+        "ix_generations_running",
         "worker_id",
         "attempt",
         "handed_over",
         "cancel_requested",
-        sqlite_where=text(UNFINISHED),
-        postgresql_where=text(UNFINISHED),
+        "id",
+        # SQLite reads it for the condition, which says what it is.
+        "state",
+        sqlite_where=text(RUNNING),
+        postgresql_where=text(RUNNING),
     ),
 )
 

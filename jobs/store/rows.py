@@ -17,7 +17,7 @@ from jobs.generation import (
     events_url,
     rfc3339,
 )
-from jobs.tables import ACTIVE, UNFINISHED, generations, turns
+from jobs.tables import ACTIVE, RUNNING, UNFINISHED, generations, turns
 
 AnyRow = Row[*tuple[Any, ...]]
 """A row whatever its columns."""
@@ -27,6 +27,9 @@ IS_ACTIVE: ColumnElement[bool] = literal_column(f"generations.{ACTIVE}")
 
 IS_UNFINISHED: ColumnElement[bool] = literal_column(f"generations.{UNFINISHED}")
 """Queued or running; the words of the partial indexes."""
+
+IS_RUNNING: ColumnElement[bool] = literal_column(f"generations.{RUNNING}")
+"""The words of the partial index."""
 
 ROW = (
     generations.c.id,

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database, now_ms
 from jobs.database_errors import DRIVER_ERRORS, NotTaken, is_of_the_value
-from jobs.store.rows import IS_UNFINISHED
+from jobs.store.rows import IS_RUNNING
 from jobs.tables import generations, workers
 
 DAY_SECONDS = 86_400.0
@@ -60,9 +60,7 @@ _BEAT = (
 )
 # No row has this id; a database that is read-only refuses it all the same.
 _BEAT_OF_NOBODY = update(workers).where(workers.c.id == "").values(running=workers.c.running)
-_is_held = and_(
-    IS_UNFINISHED, generations.c.state == "running", generations.c.worker_id == bindparam("worker")
-)
+_is_held = and_(IS_RUNNING, generations.c.worker_id == bindparam("worker"))
 _HELD = select(generations.c.id, generations.c.attempt, generations.c.cancel_requested).where(
     _is_held
 )

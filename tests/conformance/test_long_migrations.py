@@ -17,6 +17,8 @@ from jobs.database import Database, migrate, schema_is_current
 from jobs.database_errors import refuses_setting
 from jobs.errors import Unavailable
 from jobs.migrations import patience, upgrade
+from jobs.store.leftovers import find_lost
+from jobs.store.workers import beat, register_worker
 from tests.services import Child, DelayingProxy, PostgresServer, eventually
 
 PROGRAM = Path(sys.executable).with_name("persona-relay")
@@ -28,6 +30,7 @@ INDEXES = (
     "ix_conversations_forked_from",
     "ix_personas_deleted_at",
     "ix_threads_generation_id",
+    "ix_generations_running",
 )
 _SLOW = """
 CREATE SEQUENCE indexed;
@@ -113,6 +116,27 @@ async def test_who_migrates_beside_a_long_migration_waits_for_it(
 
     await asyncio.gather(*map(one, done))
     assert sorted(done) == [[], [1, 2]]
+
+
+async def test_workers_beat_and_generations_are_read_while_an_index_of_theirs_is_built(
+    old: Old,
+) -> None:
+    # All but the last one are there: it is that of generations that takes long.
+    await asyncio.to_thread(
+        old.sql,
+        "CREATE INDEX ix_persona_versions_generation_id ON persona_versions (generation_id);"
+        "UPDATE alembic_version SET version_num = '0006'",
+    )
+    old.slow()
+    async with Database.open(old.url) as db:
+        await register_worker(db, "wrk_1", 1)
+        migrating = asyncio.create_task(migrate(old.url))
+        await eventually(old.works)
+        assert (await beat(db, "wrk_1", 0)).held == {}
+        assert await find_lost(db, 10, 10) == []
+        assert await old.works()
+        await migrating
+        assert await schema_is_current(db)
 
 
 async def test_a_lock_that_somebody_keeps_ends_a_migration_soon_and_nothing_is_changed(
