@@ -38,6 +38,12 @@ CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS
   $$ BEGIN IF nextval('indexed') = 1 THEN PERFORM pg_sleep({seconds}); END IF; END $$;
 CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION slow();
 """
+_UNTIL_TOLD = """
+CREATE TABLE told (it int);
+CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS
+  $$ BEGIN WHILE NOT EXISTS (SELECT FROM told) LOOP PERFORM pg_sleep(0.1); END LOOP; END $$;
+CREATE EVENT TRIGGER wait ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION wait();
+"""
 
 
 class Old:
@@ -125,16 +131,16 @@ async def test_workers_beat_and_generations_are_read_while_an_index_of_theirs_is
     await asyncio.to_thread(
         old.sql,
         "CREATE INDEX ix_persona_versions_generation_id ON persona_versions (generation_id);"
-        "UPDATE alembic_version SET version_num = '0006'",
+        f"UPDATE alembic_version SET version_num = '0006'; {_UNTIL_TOLD}",
     )
-    old.slow()
     async with Database.open(old.url) as db:
         await register_worker(db, "wrk_1", 1)
         migrating = asyncio.create_task(migrate(old.url))
         await eventually(old.works)
         assert (await beat(db, "wrk_1", 0)).held == {}
         assert await find_lost(db, 10, 10) == []
-        assert await old.works()
+        assert not migrating.done()
+        await asyncio.to_thread(old.sql, "INSERT INTO told VALUES (1)")
         await migrating
         assert await schema_is_current(db)
 
