@@ -166,9 +166,8 @@ async def test_a_job_that_a_defect_fails_is_not_tried_again_at_once(
     assert tried == ["gen_broken"]
 
 
-async def test_what_a_worker_took_and_never_claimed_is_free_within_the_lease_and_5_s(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def slow_start(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Has workers claim nothing until the second event is set; the first one is, at a start."""
     taken, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(runner: Runner, generation_id: str, attempt: int) -> bool:
@@ -177,6 +176,13 @@ async def test_what_a_worker_took_and_never_claimed_is_free_within_the_lease_and
         return False
 
     monkeypatch.setattr(Runner, "start", slow)
+    return taken, go_on
+
+
+async def test_what_a_worker_took_and_never_claimed_is_free_within_the_lease_and_5_s(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, go_on = slow_start(monkeypatch)
     await work.hire()
     asked = await work.ask("Hello")
     async with asyncio.timeout(5):
@@ -318,14 +324,7 @@ async def test_what_a_stopping_worker_hands_over_can_be_taken_at_once(work: Work
 async def test_a_worker_that_stops_lets_go_first_of_what_it_picked(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slow(runner: Runner, generation_id: str, attempt: int) -> bool:
-        taken.set()
-        await go_on.wait()
-        return False
-
-    monkeypatch.setattr(Runner, "start", slow)
+    taken, go_on = slow_start(monkeypatch)
     worker = await work.hire(grace=0.0)
     await work.ask("Hello")
     async with asyncio.timeout(5):
