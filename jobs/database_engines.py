@@ -20,6 +20,7 @@ from jobs.left_sessions import LeftSessions
 from jobs.postgres_links import PostgresLinks
 from jobs.postgres_words import checked_words, split_words
 from jobs.settings import InvalidSetting
+from jobs.sqlite_statements import Statements
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
@@ -98,18 +99,22 @@ def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     except OSError as error:
         reason = f"its directory can't be made: {error.strerror}"
         raise InvalidSetting("RELAY_DATABASE_URL", reason) from error
+    opened = partial(sqlite_driver.connect, plain_options=_COMMON, statements=Statements())
     common = {
-        "connect_args": {
-            "timeout": BUSY_SECONDS,
-            "async_creator_fn": partial(sqlite_driver.connect, plain_options=_COMMON),
-        },
+        "connect_args": {"timeout": BUSY_SECONDS, "async_creator_fn": opened},
         "pool_timeout": STATEMENT_SECONDS,
         # Whoever has a connection ends its transaction; to try once more is a turn to its thread.
         "pool_reset_on_return": None,
         **_COMMON,
     }
     reader = create_async_engine(
-        url, pool_size=8, max_overflow=8, execution_options={"relay_begin": BEGIN_TO_READ}, **common
+        url,
+        pool_size=8,
+        max_overflow=8,
+        # The one that was used last has its pages and statements at hand.
+        pool_use_lifo=True,
+        execution_options={"relay_begin": BEGIN_TO_READ},
+        **common,
     )
     writer = create_async_engine(
         url,

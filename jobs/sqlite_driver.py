@@ -15,7 +15,7 @@ from sqlalchemy import PoolProxiedConnection, QueuePool
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.sqlite_statements import as_sqlalchemy
+from jobs.sqlite_statements import Statements, as_sqlalchemy
 from jobs.sqlite_thread import ThreadWork
 
 # Rows that come along; further ones are fetched when they are asked for.
@@ -29,6 +29,8 @@ class OneHopConnection(aiosqlite.Connection):
 
     plain_options: Mapping[str, Any] = {}
     """Those of the engine that it is of, for work in its thread."""
+    statements: Statements
+    """What was compiled for work in the threads of all connections to the same database."""
     _thread_work: ThreadWork | None = None
     _stopping: "asyncio.Future[None] | None" = None
 
@@ -66,7 +68,7 @@ class OneHopConnection(aiosqlite.Connection):
 
     def _work(self, do: Callable[[ThreadWork], T]) -> T:
         if self._thread_work is None:
-            self._thread_work = ThreadWork(self._conn, self.plain_options)
+            self._thread_work = ThreadWork(self._conn, self.plain_options, self.statements)
         return do(self._thread_work)
 
     def start_statement(
@@ -156,14 +158,18 @@ class OneHopCursor:
 
 
 def connect(
-    database: str, plain_options: Mapping[str, Any] | None = None, **options: Any
+    database: str,
+    plain_options: Mapping[str, Any] | None = None,
+    statements: Statements | None = None,
+    **options: Any,
 ) -> OneHopConnection:
     """A connection that is opened when it is awaited; `options` are those of sqlite3.connect.
 
-    `plain_options` are those of its engine.
+    `plain_options` are those of its engine, and `statements` what is compiled for that.
     """
     connection = OneHopConnection(lambda: sqlite3.connect(database, **options), 64)
     connection.plain_options = plain_options or {}
+    connection.statements = Statements() if statements is None else statements
     # A thread that waits for work must not keep the process from ending.
     connection._thread.daemon = True
     return connection

@@ -104,18 +104,23 @@ class Written:
 
 
 class Statements:
-    """The statements of one connection, by themselves and the names of their parameters."""
+    """The statements of one database, by themselves and the names of their parameters.
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    The threads of its connections share them: two that compile the same one at once lose nothing.
+    """
+
+    def __init__(self) -> None:
         self._known: WeakKeyDictionary[Any, dict[tuple[str, ...], Prepared | None]] = (
             WeakKeyDictionary()
         )
 
-    def prepared(self, statement: Executable, parameters: Mapping[str, Any]) -> Prepared | None:
+    def prepared(
+        self, statement: Executable, parameters: Mapping[str, Any], dialect: Dialect
+    ) -> Prepared | None:
         """The statement, compiled when it comes for the second time; None is for SQLAlchemy.
 
-        Those that are made for one use, and those whose words depend on their values.
+        Those that are made for one use, and those whose words depend on their values. The
+        `dialect` is that of any of the connections, which have the same options.
         """
         known = self._known.get(statement)
         if known is None:
@@ -125,21 +130,22 @@ class Statements:
         try:
             return known[names]
         except KeyError:
-            prepared = known[names] = self._prepare(statement, names)
+            prepared = known[names] = _prepare(statement, names, dialect)
             return prepared
 
-    def _prepare(self, statement: Executable, names: tuple[str, ...]) -> Prepared | None:
-        if not isinstance(statement, ClauseElement) or not hasattr(statement, "exported_columns"):
-            return None
-        compiled = statement.compile(dialect=self._dialect, column_keys=sorted(names))
-        if not isinstance(compiled, SQLCompiler) or (
-            compiled.post_compile_params
-            or compiled.literal_execute_params
-            or compiled.insert_prefetch
-            or compiled.update_prefetch
-        ):
-            return None
-        return Prepared(statement, compiled, self._dialect)
+
+def _prepare(statement: Executable, names: tuple[str, ...], dialect: Dialect) -> Prepared | None:
+    if not isinstance(statement, ClauseElement) or not hasattr(statement, "exported_columns"):
+        return None
+    compiled = statement.compile(dialect=dialect, column_keys=sorted(names))
+    if not isinstance(compiled, SQLCompiler) or (
+        compiled.post_compile_params
+        or compiled.literal_execute_params
+        or compiled.insert_prefetch
+        or compiled.update_prefetch
+    ):
+        return None
+    return Prepared(statement, compiled, dialect)
 
 
 def as_sqlalchemy(error: sqlite3.Error, dialect: Dialect, sql: str = "") -> BaseException:

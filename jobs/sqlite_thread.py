@@ -41,8 +41,10 @@ class PlainConnection(AsyncConnection):
 class ThreadWork:
     """What one connection of sqlite3 is asked to do; every call belongs in its thread."""
 
-    def __init__(self, connection: sqlite3.Connection, options: Mapping[str, Any]) -> None:
-        """`options` are those of the engine that the connection is of."""
+    def __init__(
+        self, connection: sqlite3.Connection, options: Mapping[str, Any], statements: Statements
+    ) -> None:
+        """`options` and `statements` are those of the engine that the connection is of."""
         engine = create_engine(
             "sqlite://",
             creator=lambda: connection,
@@ -52,7 +54,7 @@ class ThreadWork:
         )
         self._driver = connection
         self._connection = engine.connect()
-        self._statements = Statements(engine.dialect)
+        self._statements = statements
         self._awaitable = PlainConnection(self._connection, self._execute)
 
     def transact(
@@ -99,7 +101,7 @@ class ThreadWork:
         given = {} if parameters is None else parameters
         # Whoever listens to statements hears of all.
         if not self._connection.dispatch.before_cursor_execute and isinstance(given, Mapping):
-            prepared = self._statements.prepared(statement, given)
+            prepared = self._statements.prepared(statement, given, self._connection.dialect)
             if prepared is not None:
                 return prepared.run(self._driver, given)
         return self._connection.execute(statement, parameters)

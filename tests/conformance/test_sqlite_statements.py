@@ -1,5 +1,6 @@
 """A statement that goes to SQLite by itself does what it does by way of SQLAlchemy."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,16 @@ async def test_whoever_listens_to_statements_hears_of_all(
         event.remove(Engine, "before_cursor_execute", note)
     assert len([one for one in heard if one.startswith("INSERT")]) == 3
     assert runs == []
+
+
+async def test_what_one_connection_has_compiled_goes_by_itself_on_every_other(
+    db: Database, runs: list[Prepared]
+) -> None:
+    await db.write_one(ADD, {"id": "c", "owner": "ann"})
+    for _ in range(2):
+        await db.fetch(READ, {"owner": "ann"})
+    runs.clear()
+    # At once, so that most of them need a connection that has yet to be made.
+    found = await asyncio.gather(*(db.fetch(READ, {"owner": "ann"}) for _ in range(4)))
+    assert [len(rows) for rows in found] == [1, 1, 1, 1]
+    assert len(runs) == 4
