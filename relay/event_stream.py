@@ -17,7 +17,7 @@ import anyio
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from jobs.errors import Unavailable
+from jobs.errors import NotFound, Unavailable
 from jobs.events import retry_frame
 from relay.direct_write import DirectWrite, direct_write
 from relay.pulse import Pulse
@@ -36,7 +36,7 @@ class Source(Protocol):
     def events(self) -> AsyncGenerator[bytes, None]:
         """Chunks of whole events, an empty one where nothing is to be said yet.
 
-        Raises Unavailable.
+        Raises Unavailable, and NotFound for what is gone.
         """
 
     def close(self) -> None:
@@ -133,8 +133,9 @@ class EventStream(EventSourceResponse):
                 self._write_through(self._direct)
             try:
                 await self._send_events(send)
-            except Unavailable:
-                # The body stays unfinished, so that the server aborts the connection.
+            except (NotFound, Unavailable):
+                # The body stays unfinished, so that the server aborts the connection; who comes
+                # back hears what is the matter.
                 if self._reconnects:
                     await self._send_chunk(send, retry_frame(RETRY_MILLISECONDS))
                 return

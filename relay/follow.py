@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 
 from jobs.cursor import Cursor, parse_cursor
+from jobs.errors import Unavailable
 from jobs.events import Heartbeat, Idle, unnumbered_frame
 from jobs.generation import State
 from jobs.store.reads import StreamRow
@@ -52,6 +53,7 @@ class Follower:
         "_listens",
         "_past",
         "_repair",
+        "_row",
         "_sent_at",
         "_sources",
         "_waiter",
@@ -75,6 +77,8 @@ class Follower:
         self._past = Past(sources, generation_id, cursor, known, merged=merged)
         self._inbox: list[Message] = []
         self._inbox_bytes = 0
+        # The row that is read after the log showed that it runs.
+        self._row: asyncio.Task[StreamRow] | None = None
         # `events` has given all it had and waits for more; an asyncio.Event would hold 0.8 KiB.
         self._waiter: asyncio.Future[None] | None = None
         self._listens = False
@@ -109,7 +113,7 @@ class Follower:
     def read_ahead(self) -> None:
         """Begins to subscribe and to read the log, while its row is still being read.
 
-        Tell it the row by `know` before anything is asked of it.
+        Tell it the row by `know` before anything is asked of it, or let it `presume` that.
         """
         joined = self._sources.hub.listen(self.generation_id, self)
         self._past.read_ahead(joined, self.join)
@@ -118,6 +122,36 @@ class Follower:
         """Takes where the generation stands, from a row that was read just now."""
         self._known = row
         self._past.know(row)
+
+    async def presume(self, owner: str) -> bool:
+        """Whether the log shows that it runs: its row is not waited for then, and may `follow_up`.
+
+        Only for who is known to be its `owner`.
+        """
+        return await self._past.presume(owner)
+
+    def follow_up(self, row: "asyncio.Task[StreamRow]") -> None:
+        """Takes the row when it comes, after `presume`.
+
+        An error makes it be read again, which then fails in the stream's own turn; unless the
+        database is away: then live events and heartbeats tell what the row would.
+        """
+        self._row = row
+        row.add_done_callback(self._take_row)
+
+    def _take_row(self, row: "asyncio.Task[StreamRow]") -> None:
+        self._row = None
+        if row.cancelled():
+            return
+        error = row.exception()
+        if self._closed or isinstance(error, Unavailable):
+            return
+        if error is not None:
+            self._past.doubt_row()
+        elif not self._past.learn(row.result()):
+            return
+        self._repair = True
+        self._rouse()
 
     async def join(self) -> bool:
         """Subscribes; whether Redis acknowledged it. To be awaited before anything is read."""
@@ -130,6 +164,8 @@ class Follower:
         self._inbox.clear()
         self._past.close()
         self._closed = True
+        if self._row is not None:
+            self._row.cancel()
 
     def begin_queued(self) -> None:
         """Takes for known that the generation was just stored: nothing is past, all will be live.

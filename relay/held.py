@@ -1,14 +1,14 @@
-"""Frames that were read for one reader and wait to be sent: bounded, in whole chunks."""
+"""Frames that were read for one reader and wait to be sent: bounded, in whole events."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from jobs.events import event_name, join_merged
 from jobs.generation import State
 
 HELD_BYTES = 1 << 18
 """What a reader's past may take in memory at a time; the rest is read again when it is due."""
-CHUNK_BYTES = 1 << 16
-"""Frames that leave together, and at most are merged into one event."""
+MERGED_BYTES = 1 << 16
+"""What is merged into one event at most: clients that read by the line bound their lines."""
 
 
 class Held:
@@ -42,20 +42,25 @@ class Held:
         return True
 
     def take(self) -> tuple[bytes, int, bool]:
-        """The next chunk, how many frames are in it, and whether it ends with the terminal event.
+        """All of them in one chunk, how many they are, and whether the last is the terminal event.
 
         The chunk is empty where none of them was kept.
         """
-        size = count = 0
-        for one in self._frames:
-            count += 1
-            size += len(one)
-            if size >= CHUNK_BYTES:
-                break
-        frames = self._frames[:count]
-        del self._frames[:count]
-        told = join_merged(frames) if self._merged else b"".join(frames)
-        return told, count, is_terminal(frames[-1])
+        frames, self._frames = self._frames, []
+        told = map(join_merged, _parts(frames)) if self._merged else frames
+        return b"".join(told), len(frames), is_terminal(frames[-1])
+
+
+def _parts(frames: list[bytes]) -> Iterator[list[bytes]]:
+    """These in groups, each of which ends where it reaches MERGED_BYTES."""
+    begin = size = 0
+    for end, one in enumerate(frames, 1):
+        size += len(one)
+        if size >= MERGED_BYTES:
+            yield frames[begin:end]
+            begin, size = end, 0
+    if begin < len(frames):
+        yield frames[begin:]
 
 
 _TERMINAL_NAMES = frozenset(state.encode() for state in State if state.terminal)

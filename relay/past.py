@@ -120,6 +120,29 @@ class Past:
             self._ahead.read_on()
         self._known = None if missed and not row.state.terminal else row
 
+    async def presume(self, owner: str) -> bool:
+        """Whether the log that is read ahead shows that it runs: `learn` its row later, then."""
+        assert self._ahead is not None
+        attempt = await self._ahead.running()
+        if attempt is None:
+            return False
+        running, sign = State.RUNNING, self.worker
+        self.know(StreamRow(self.generation_id, owner, running, attempt, None, None, sign))
+        return True
+
+    def learn(self, row: StreamRow) -> bool:
+        """Takes the row in whose place one was presumed; whether `look_again` is due for it."""
+        if row.state.terminal:
+            self._known = row
+            return True
+        if not self._placed:
+            # Unless it was doubted meanwhile, and is read anew.
+            self._known = self._known and row
+            return False
+        if row.attempt == self.attempt:
+            self.worker = row.worker
+        return row.attempt > self.attempt
+
     def miss(self) -> None:
         """Hears that something may have been missed up to now."""
         if self._ahead is not None:

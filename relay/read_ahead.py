@@ -7,9 +7,12 @@ from functools import partial
 from jobs.cursor import Cursor
 from jobs.redis_link import REDIS_FAILURES
 from jobs.stream_log import PAGE, LogPage, StreamLog
+from relay.held import is_terminal
 
-HEAD = 64
+HEAD = 256
 """Entries that are asked for first, and are on their way to the reader while the rest is read."""
+SHOWN_SECONDS = 0.05
+"""How long it is waited for that the head shows what the row would say."""
 
 
 class ReadAhead:
@@ -38,6 +41,23 @@ class ReadAhead:
         self._head = asyncio.create_task(self._newest(cursor, HEAD))
         self._parts = [self._head]
 
+    async def running(self) -> int | None:
+        """The attempt that the head shows under way, if it comes soon enough to be waited for.
+
+        Only where a reader with this cursor begins within that attempt, at an entry that is there:
+        what has ended, and what was lost, is for the row to say.
+        """
+        await asyncio.wait((self._head,), timeout=SHOWN_SECONDS)
+        head = self._head.result() if self._head.done() else None
+        if head is None or is_terminal(head.frames[-1]):
+            return None
+        cursor = self._cursor
+        if cursor is not None and cursor.attempt == head.attempt:
+            begins = head.first == max(1, cursor.seq)
+        else:
+            begins = head.first == 1 and (cursor is None or 0 <= cursor.attempt < head.attempt)
+        return head.attempt if begins else None
+
     def read_on(self) -> None:
         """Begins to read the rest. Sooner, a long one would keep the row from being taken."""
         self._parts.append(asyncio.create_task(self._read_rest()))
@@ -45,7 +65,8 @@ class ReadAhead:
     async def _read_rest(self) -> LogPage | None:
         # Not the task itself, which the one who takes the head waits for too.
         head = await asyncio.shield(self._head)
-        if self._is_whole(head) or not await self._join():
+        # Of a short log what is left is next to nothing, and is asked for when its turn comes.
+        if _is_short(head) or not await self._join():
             return None
         self._begun = True
         if head is None:
@@ -55,7 +76,7 @@ class ReadAhead:
         return None if rest is None else LogPage(rest.attempt, rest.first + 1, rest.frames[1:])
 
     def _is_whole(self, head: LogPage | None) -> bool:
-        return self._joined and head is not None and len(head.frames) < HEAD
+        return self._joined and _is_short(head)
 
     @property
     def left(self) -> bool:
@@ -94,6 +115,10 @@ class ReadAhead:
         for part in self._parts:
             part.cancel()
         self._parts.clear()
+
+
+def _is_short(head: LogPage | None) -> bool:
+    return head is not None and len(head.frames) < HEAD
 
 
 async def _newest(

@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -27,6 +28,8 @@ from relay.figures import FiguresReader
 from relay.hub import Hub
 from relay.pulse import open_pulse
 from relay.recent_admins import RecentAdmins
+from relay.recent_owners import RecentOwners
+from relay.rehearsal import rehearse
 from relay.settings import RelaySettings
 from relay.sources import Sources
 from relay.stream_slots import StreamSlots
@@ -51,6 +54,7 @@ class Services:
     counts: RelayCounts
     figures: FiguresReader
     admins: RecentAdmins
+    owners: RecentOwners
     traces: Traces
     kinds: Kinds
 
@@ -78,7 +82,8 @@ async def open_services(settings: RelaySettings) -> AsyncIterator[Services]:
             measures=services.counts.measures,
             traces=traces,
         )
-        async with kept_up({"rescue": rescuer.run}):
+        rehearsal = partial(rehearse, database, services.sources)
+        async with kept_up({"rescue": rescuer.run, "rehearsal": rehearsal}):
             yield services
 
 
@@ -122,6 +127,7 @@ async def connect(
             counts=RelayCounts(Measures(kinds)),
             figures=figures,
             admins=RecentAdmins(),
+            owners=RecentOwners(),
             traces=traces,
             kinds=kinds,
         )

@@ -29,6 +29,9 @@ from relay.routes.streams import GENERATION_STREAM
 from relay.streaming import announce_cancel, closed_on_failure, stream_events
 from relay.undecided import Undecided
 
+ROW_AFTER_SECONDS = 0.01
+"""When a row is read that was not waited for: its thread is in nobody's way by then."""
+
 
 async def create(call: Call) -> Response:
     """Starts a generation of any kind."""
@@ -78,7 +81,7 @@ async def follow(call: Call) -> Response:
         follower = Follower(call.services.sources, generation_id, read_cursor(cursor))
         with closed_on_failure(follower):
             follower.read_ahead()
-            follower.know(await _read_row(call, access, generation_id))
+            await _place(call, access, follower)
             # In this turn of the loop the rest is asked for: it comes while the answer is begun.
             await asyncio.sleep(0)
             slots, reconnect = call.services.slots, cursor is not None
@@ -89,9 +92,31 @@ async def follow(call: Call) -> Response:
         return Undecided()
 
 
+async def _place(call: Call, access: Access, follower: Follower) -> None:
+    """Lets it know where the generation stands: by its row, or by the log where that tells first.
+
+    The log does not say whose it is: that has to be known already. Raises NotFound.
+    """
+    generation_id = follower.generation_id
+    owned = call.services.owners.recall(generation_id) == access.owner
+    if owned and await follower.presume(access.owner):
+        follower.follow_up(asyncio.create_task(_read_row_later(call, access, generation_id)))
+    else:
+        follower.know(await _read_row(call, access, generation_id))
+
+
+async def _read_row_later(call: Call, access: Access, generation_id: str) -> StreamRow:
+    await asyncio.sleep(ROW_AFTER_SECONDS)
+    return await _read_row(call, access, generation_id)
+
+
 async def _read_row(call: Call, access: Access, generation_id: str) -> StreamRow:
-    lease = call.services.settings.jobs.relay_lease_seconds
+    owners, lease = call.services.owners, call.services.settings.jobs.relay_lease_seconds
     row = await read_stream_row(call.services.db, generation_id, lease_seconds=lease)
+    if row is None or row.state.terminal:
+        owners.forget(generation_id)
+    else:
+        owners.note(generation_id, row.owner)
     if row is None or row.owner != access.owner:
         raise NotFound(generation_id)
     return row

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from jobs.cursor import Cursor
 from jobs.events import Event, frame, token_frame
-from relay.held import CHUNK_BYTES, HELD_BYTES, Held, is_terminal
+from relay.held import HELD_BYTES, MERGED_BYTES, Held, is_terminal
 from tests.relay.heard import assert_is_the_rest, heard
 
 TERMINAL: tuple[Event, ...] = ("completed", "failed", "cancelled", "expired")
@@ -26,7 +26,7 @@ def frames_of(sizes: list[int]) -> list[bytes]:
     return frames
 
 
-@given(st.lists(st.one_of(st.integers(1, 50), st.integers(1, 2 * CHUNK_BYTES)), max_size=40))
+@given(st.lists(st.one_of(st.integers(1, 50), st.integers(1, 2 * MERGED_BYTES)), max_size=40))
 def test_everything_leaves_once_in_order_and_bounded(sizes: list[int]) -> None:
     frames = frames_of(sizes)
     largest = max(map(len, frames), default=0)
@@ -36,7 +36,7 @@ def test_everything_leaves_once_in_order_and_bounded(sizes: list[int]) -> None:
         assert held.size < HELD_BYTES + largest
         while held:
             chunk, count, over = held.take()
-            assert len(chunk) < CHUNK_BYTES + largest
+            assert len(chunk) < HELD_BYTES + largest
             assert count > 0
             assert not over
             given_ += count

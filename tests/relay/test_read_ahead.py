@@ -51,6 +51,12 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
+def long_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every log is long: it has a rest, which is read ahead as well."""
+    monkeypatch.setattr(read_ahead, "HEAD", 1)
+
+
+@pytest.fixture
 def let_go(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Until it is set, no more than the head of a log is read ahead."""
     let_go, read_newest = asyncio.Event(), StreamLog.read_newest
@@ -144,6 +150,7 @@ async def test_a_stream_that_is_refused_leaves_nothing_behind(
 @pytest.mark.parametrize(
     "cursor", [None, Cursor(1, 0, 0), Cursor(1, 1, 0), Cursor(0, 1, 0), MALFORMED, Cursor(1, 1, 7)]
 )
+@pytest.mark.usefixtures("long_logs")
 async def test_whatever_cursor_a_reader_has_the_page_is_read_once(
     author: Author, side: ReadingSide, pages: list[int], cursor: Cursor | None
 ) -> None:
@@ -217,6 +224,7 @@ async def test_the_first_entries_are_on_their_way_before_the_rest_is_read(
     assert_is_the_rest(await reader.finish(), await author.log_of(log))
 
 
+@pytest.mark.usefixtures("long_logs")
 async def test_what_came_before_the_subscription_held_is_in_the_rest(
     author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +276,26 @@ async def test_a_new_attempt_between_head_and_rest_begins_with_its_reset(
     assert_is_the_rest((await reader.finish())[shown:], await author.log_of(again))
 
 
+async def test_what_a_short_log_got_before_the_subscription_held_is_read_after_it(
+    author: Author, side: ReadingSide, pages: list[int]
+) -> None:
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    reader = await reading_ahead(side, log.generation_id)
+    seen = log.seq
+    side.sources.hub.leave(reader.follower, generation_id=log.generation_id)
+    log.append_text("unheard ")
+    await author.flush()
+    reader.follower.know(await row_of(side, log.generation_id))
+    await reader.join()
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    assert pages == [seen + 1]
+    await author.end(log)
+    assert_is_the_rest(await reader.finish(), await author.log_of(log))
+
+
 async def test_who_joins_others_reads_a_short_log_once(
     author: Author, side: ReadingSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +322,7 @@ async def test_who_joins_others_reads_a_short_log_once(
         assert_is_the_rest(await one.finish(), await author.log_of(log))
 
 
+@pytest.mark.usefixtures("long_logs")
 async def test_what_a_cut_subscription_missed_since_the_page_is_read(
     author: Author, side: ReadingSide, pages: list[int]
 ) -> None:
@@ -315,6 +344,7 @@ async def test_what_a_cut_subscription_missed_since_the_page_is_read(
     assert_is_the_rest(await reader.finish(), await author.log_of(log))
 
 
+@pytest.mark.usefixtures("long_logs")
 async def test_what_a_reader_that_overflowed_lost_since_the_page_is_read(
     author: Author, side: ReadingSide, pages: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +365,7 @@ async def test_what_a_reader_that_overflowed_lost_since_the_page_is_read(
     assert_is_the_rest(await reader.finish(), await author.log_of(log))
 
 
+@pytest.mark.usefixtures("long_logs")
 async def test_a_row_that_changed_unannounced_since_the_page_is_read_again(
     author: Author, side: ReadingSide
 ) -> None:
