@@ -52,6 +52,8 @@ _SESSION = {
 _LIMIT = "SELECT " + ", ".join(
     f"set_config('{name}', '{limit}', false)" for name, limit in _SESSION.items()
 )
+READERS = 16
+"""Connections for reading that a process opens to SQLite at most, each with a thread of its own."""
 BEGIN_TO_READ = "BEGIN"
 BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
 POSTGRES_CONNECTIONS = 20
@@ -109,8 +111,10 @@ def sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     }
     reader = create_async_engine(
         url,
-        pool_size=8,
-        max_overflow=8,
+        # No overflow: what is above the pool's size is closed on its return, where nothing can be
+        # awaited, and would leave its thread and its files behind.
+        pool_size=READERS,
+        max_overflow=0,
         # The one that was used last has its pages and statements at hand.
         pool_use_lifo=True,
         execution_options={"relay_begin": BEGIN_TO_READ},

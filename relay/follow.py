@@ -16,7 +16,7 @@ from jobs.generation import State
 from jobs.store.reads import StreamRow
 from jobs.store.standings import Standing
 from jobs.stream_log import Message
-from relay.past import Past, end_of
+from relay.past import RETRY_SECONDS, Past, end_of
 from relay.sources import Sources
 
 INBOX_BYTES = 1 << 18
@@ -44,6 +44,7 @@ class Follower:
     __slots__ = (
         "_closed",
         "_cursor",
+        "_failure",
         "_heard_at",
         "_heartbeat",
         "_idle",
@@ -79,6 +80,8 @@ class Follower:
         self._inbox_bytes = 0
         # The row that is read after the log showed that it runs.
         self._row: asyncio.Task[StreamRow] | None = None
+        # What that row said instead: with it the stream is over.
+        self._failure: BaseException | None = None
         # `events` has given all it had and waits for more; an asyncio.Event would hold 0.8 KiB.
         self._waiter: asyncio.Future[None] | None = None
         self._listens = False
@@ -133,8 +136,8 @@ class Follower:
     def follow_up(self, row: "asyncio.Task[StreamRow]") -> None:
         """Takes the row when it comes, after `presume`.
 
-        An error makes it be read again, which then fails in the stream's own turn; unless the
-        database is away: then live events and heartbeats tell what the row would.
+        Its error ends `events`, which raises it; unless the database is away: then the row is read
+        again a little later, while the log goes on.
         """
         self._row = row
         row.add_done_callback(self._take_row)
@@ -144,13 +147,18 @@ class Follower:
         if row.cancelled():
             return
         error = row.exception()
-        if self._closed or isinstance(error, Unavailable):
+        if self._closed:
+            return
+        if isinstance(error, Unavailable):
+            self._past.again_at = time.monotonic() + RETRY_SECONDS
+            self._sources.pulse.moved(self)
             return
         if error is not None:
-            self._past.doubt_row()
-        elif not self._past.learn(row.result()):
+            self._failure = error
+        elif self._past.learn(row.result()):
+            self._repair = True
+        else:
             return
-        self._repair = True
         self._rouse()
 
     async def join(self) -> bool:
@@ -189,6 +197,7 @@ class Follower:
             began = True
             yield self._sent(past.queued())
         while not past.over:
+            self._refuse_failed()
             if not (self._inbox or self._repair or self._idle or self._heartbeat):
                 self._waiter = asyncio.get_running_loop().create_future()
                 self._listens = True
@@ -196,6 +205,7 @@ class Follower:
                     await self._waiter
                 finally:
                     self._listens, self._waiter = False, None
+                self._refuse_failed()
             # What came since the log is read, or was read ahead, follows that.
             if self._inbox and not self._repair and (chunk := self._drain()):
                 began = True
@@ -204,6 +214,7 @@ class Follower:
                 self._repair = False
                 past.look_again()
                 while chunk := await past.next():
+                    self._refuse_failed()
                     began = True
                     yield self._sent(chunk)
                 if past.again_at is not None:
@@ -223,6 +234,10 @@ class Follower:
             if heartbeat := self._heartbeat:
                 self._heartbeat = None
                 yield heartbeat
+
+    def _refuse_failed(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     # What others call; none of it may wait.
 

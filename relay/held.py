@@ -7,8 +7,13 @@ from jobs.generation import State
 
 HELD_BYTES = 1 << 18
 """What a reader's past may take in memory at a time; the rest is read again when it is due."""
+CHUNK_BYTES = 1 << 17
+"""Frames that leave together: as much has its reader to take in the time that a send may last."""
 MERGED_BYTES = 1 << 16
-"""What is merged into one event at most: clients that read by the line bound their lines."""
+"""What is merged into one event at most: clients that read by the line bound their lines.
+
+What is not merged leaves in such pieces, for it grows where it is told in another protocol.
+"""
 
 
 class Held:
@@ -42,21 +47,22 @@ class Held:
         return True
 
     def take(self) -> tuple[bytes, int, bool]:
-        """All of them in one chunk, how many they are, and whether the last is the terminal event.
+        """The next chunk, how many frames are in it, and whether it ends with the terminal event.
 
         The chunk is empty where none of them was kept.
         """
-        frames, self._frames = self._frames, []
-        told = map(join_merged, _parts(frames)) if self._merged else frames
+        frames = next(_parts(self._frames, CHUNK_BYTES if self._merged else MERGED_BYTES))
+        del self._frames[: len(frames)]
+        told = map(join_merged, _parts(frames, MERGED_BYTES)) if self._merged else frames
         return b"".join(told), len(frames), is_terminal(frames[-1])
 
 
-def _parts(frames: list[bytes]) -> Iterator[list[bytes]]:
-    """These in groups, each of which ends where it reaches MERGED_BYTES."""
+def _parts(frames: list[bytes], limit: int) -> Iterator[list[bytes]]:
+    """These in groups, each of which ends where it reaches so many bytes."""
     begin = size = 0
     for end, one in enumerate(frames, 1):
         size += len(one)
-        if size >= MERGED_BYTES:
+        if size >= limit:
             yield frames[begin:end]
             begin, size = end, 0
     if begin < len(frames):

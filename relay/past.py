@@ -140,7 +140,7 @@ class Past:
             self._known = self._known and row
             return False
         if row.attempt == self.attempt:
-            self.worker = row.worker
+            self.state, self.worker = row.state, row.worker
         return row.attempt > self.attempt
 
     def miss(self) -> None:

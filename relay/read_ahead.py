@@ -49,7 +49,8 @@ class ReadAhead:
         """
         await asyncio.wait((self._head,), timeout=SHOWN_SECONDS)
         head = self._head.result() if self._head.done() else None
-        if head is None or is_terminal(head.frames[-1]):
+        # Of a long one the end is not seen.
+        if head is None or not _is_short(head) or is_terminal(head.frames[-1]):
             return None
         cursor = self._cursor
         if cursor is not None and cursor.attempt == head.attempt:

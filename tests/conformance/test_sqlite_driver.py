@@ -1,6 +1,8 @@
 """A statement on SQLite costs one hop to its thread, and gives the same rows as ever."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
+from jobs.database_engines import READERS
 from jobs.sqlite_driver import OneHopConnection, OneHopCursor, connect, in_thread
 from jobs.sqlite_thread import ThreadWork
 
@@ -146,3 +149,17 @@ async def test_a_connection_left_in_a_transaction_is_given_to_nobody(tmp_path: P
         await db.write_one(text("INSERT INTO t VALUES (1)"))
         [(count,)] = await db.fetch(text("SELECT count(*) FROM t"))
         assert count == 1
+
+
+async def test_many_reads_at_once_leave_no_thread_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}") as database:
+
+        async def burst() -> int:
+            await asyncio.gather(*(database.fetch(text("SELECT 1")) for _ in range(2 * READERS)))
+            return threading.active_count()
+
+        first = await burst()
+        assert [await burst() for _ in range(5)] == [first] * 5
+    assert [one.message for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")] == []

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from jobs.cursor import Cursor
 from jobs.events import Event, frame, token_frame
-from relay.held import HELD_BYTES, MERGED_BYTES, Held, is_terminal
+from relay.held import CHUNK_BYTES, HELD_BYTES, MERGED_BYTES, Held, is_terminal
 from tests.relay.heard import assert_is_the_rest, heard
 
 TERMINAL: tuple[Event, ...] = ("completed", "failed", "cancelled", "expired")
@@ -26,23 +26,36 @@ def frames_of(sizes: list[int]) -> list[bytes]:
     return frames
 
 
-@given(st.lists(st.one_of(st.integers(1, 50), st.integers(1, 2 * MERGED_BYTES)), max_size=40))
-def test_everything_leaves_once_in_order_and_bounded(sizes: list[int]) -> None:
+@given(
+    st.lists(st.one_of(st.integers(1, 50), st.integers(1, 2 * MERGED_BYTES)), max_size=40),
+    st.booleans(),
+)
+def test_everything_leaves_once_in_order_and_bounded(sizes: list[int], merged: bool) -> None:
     frames = frames_of(sizes)
     largest = max(map(len, frames), default=0)
-    held, given_, chunks = Held(), 0, []
+    held, given_, chunks = Held(merged=merged), 0, []
     while given_ < len(frames):
         held.hold(frames[given_:])
         assert held.size < HELD_BYTES + largest
         while held:
             chunk, count, over = held.take()
-            assert len(chunk) < HELD_BYTES + largest
+            assert len(chunk) < (CHUNK_BYTES if merged else MERGED_BYTES) + largest
             assert count > 0
             assert not over
             given_ += count
             chunks.append(chunk)
     assert given_ == len(frames)
     assert_is_the_rest(heard(chunks), heard(one for one in frames if one))
+
+
+def test_what_leaves_together_is_merged_into_events_of_bounded_size() -> None:
+    held = Held()
+    held.hold(frames_of([1000] * 300))
+    chunk, _, _ = held.take()
+    events = heard([chunk])
+    tokens = [len(one.raw) for one in events if one.event == "token"]
+    assert max(tokens) < MERGED_BYTES + 1100
+    assert len(chunk) > MERGED_BYTES
 
 
 def test_it_says_whether_it_took_all() -> None:
