@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.attempt_log import AttemptLog
 from jobs.cursor import Cursor
 from jobs.database import Database
 from jobs.errors import NotFound, Unavailable
@@ -173,6 +174,22 @@ async def test_a_redis_that_does_not_answer_is_not_waited_for(
 # What the row says when it comes.
 
 
+async def presuming(
+    author: Author, side: ReadingSide
+) -> tuple[AttemptLog, Reader, asyncio.Future[StreamRow]]:
+    """A log, a reader that was told all of it before its row, and that row."""
+    log = await author.running()
+    await play(author, log, REFINE)
+    await author.flush()
+    reader = beginning(side, log.generation_id)
+    assert await reader.follower.presume(OWNER)
+    row = follow_up(reader)
+    await reader.join()
+    reader.start()
+    await reader.hears_up_to(log.seq)
+    return log, reader, row
+
+
 @pytest.mark.parametrize("seed", range(24))
 async def test_whatever_comes_between_is_told_once(
     author: Author, side: ReadingSide, seed: int
@@ -232,15 +249,7 @@ async def test_an_end_that_nobody_told_is_found_by_the_row(
 async def test_an_attempt_that_has_no_log_yet_is_found_by_the_row(
     author: Author, side: ReadingSide
 ) -> None:
-    log = await author.running()
-    await play(author, log, REFINE)
-    await author.flush()
-    reader = beginning(side, log.generation_id)
-    assert await reader.follower.presume(OWNER)
-    row = follow_up(reader)
-    await reader.join()
-    reader.start()
-    await reader.hears_up_to(log.seq)
+    log, reader, row = await presuming(author, side)
     shown = len(reader.events)
     anew = await author.begin_id(log.generation_id, 1)
     row.set_result(await row_of(side, log.generation_id))
@@ -250,15 +259,7 @@ async def test_an_attempt_that_has_no_log_yet_is_found_by_the_row(
 
 
 async def test_a_row_says_who_works_on_it(author: Author, side: ReadingSide) -> None:
-    log = await author.running()
-    await play(author, log, REFINE)
-    await author.flush()
-    reader = beginning(side, log.generation_id)
-    assert await reader.follower.presume(OWNER)
-    row = follow_up(reader)
-    await reader.join()
-    reader.start()
-    await reader.hears_up_to(log.seq)
+    log, reader, row = await presuming(author, side)
     before = reader.follower._past.worker
     row.set_result(await row_of(side, log.generation_id))
     await eventually(lambda: reader.follower._past.worker == "alive")
