@@ -14,8 +14,6 @@ from jobs.store.reads import StreamRow, read_stream_row
 from jobs.stream_log import LogPage, StreamLog
 from relay import follow, read_ahead
 from relay.follow import MALFORMED, Follower
-from relay.routes import generations
-from tests.relay.edge import EdgeRelay
 from tests.relay.heard import assert_is_the_rest, numbered
 from tests.relay.scripts import REFINE, play
 from tests.relay.stage import Author, Reader, ReadingSide, authoring, reading_side
@@ -98,53 +96,6 @@ async def knowing(reader: Reader, row: StreamRow) -> Reader:
     reader.follower.know(row)
     await asyncio.wait(parts_of(reader), timeout=5)
     return reader
-
-
-async def test_the_log_is_read_while_the_row_is(
-    migrated_url: str, redis_url: str, relay: EdgeRelay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read_log = asyncio.Event()
-    read_newest = StreamLog.read_newest
-
-    async def noted(self: StreamLog, *arguments: Any) -> LogPage | None:
-        page = await read_newest(self, *arguments)
-        read_log.set()
-        return page
-
-    async def later(*arguments: Any, **options: Any) -> StreamRow | None:
-        async with asyncio.timeout(5):
-            await read_log.wait()
-        return await read_stream_row(*arguments, **options)
-
-    monkeypatch.setattr(StreamLog, "read_newest", noted)
-    monkeypatch.setattr(generations, "read_stream_row", later)
-    async with authoring(migrated_url, redis_url, owner="local") as author:
-        log = await author.running()
-        await play(author, log, REFINE)
-        await author.end(log)
-        answer = await relay.client.get(f"/v1/generations/{log.generation_id}/events")
-    assert answer.status_code == 200
-    assert "event: completed" in answer.text
-
-
-async def test_a_stream_that_is_refused_leaves_nothing_behind(
-    migrated_url: str, redis_url: str, relay: EdgeRelay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sources, never = relay.services.sources, asyncio.Event()
-
-    async def hangs(self: StreamLog, *arguments: Any) -> None:
-        await never.wait()
-
-    monkeypatch.setattr(StreamLog, "read_newest", hangs)
-    async with authoring(migrated_url, redis_url, owner="another") as author:
-        log = await author.running()
-        before = asyncio.all_tasks()
-        for generation_id in (log.generation_id, "gen_00000000000000000000000000"):
-            answer = await relay.client.get(f"/v1/generations/{generation_id}/events")
-            assert answer.status_code == 404
-        await eventually(lambda: sources.hub.channels == 0)
-        assert sources.pulse.streams == 0
-        await eventually(lambda: asyncio.all_tasks() <= before)
 
 
 @pytest.mark.parametrize(
