@@ -20,7 +20,7 @@ MAKE = shutil.which("make") or "make"
 @pytest.fixture(autouse=True)
 def no_make_above(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each make as a user's own: one inside `make test` would say where it is."""
-    for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):
+    for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", "ARGS"):
         monkeypatch.delenv(name, raising=False)
 
 
