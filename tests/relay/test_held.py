@@ -1,6 +1,6 @@
 """Frames on their way to a reader: none lost, bounded in memory, in chunks of whole events."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.cursor import Cursor
@@ -26,6 +26,7 @@ def frames_of(sizes: list[int]) -> list[bytes]:
     return frames
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.integers(1, 50), st.integers(1, 2 * MERGED_BYTES)), max_size=40),
     st.booleans(),
