@@ -94,7 +94,10 @@ async def test_a_dump_under_load_holds_what_had_ended_and_what_ran_is_run_again(
         assert reader.end is not None
         assert reader.end.event.event == "completed"
         assert reader.text == words(60)
-        assert [one.event.data["reason"] for one in reader.resets] == ["worker_lost"]
+        reasons = [one.event.data["reason"] for one in reader.resets]
+        assert reasons[-1] == "worker_lost"
+        # A reader may have waited its lease out before a rescuer, as new, trusts its own watch.
+        assert reasons[:-1] in ([], ["log_lost"])
     # The token is a part of the dump too, and the old system never noticed.
     for before in restored.running:
         await before.finished(within=30)
