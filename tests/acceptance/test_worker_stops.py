@@ -42,10 +42,11 @@ async def test_what_ends_within_the_grace_is_journalled_where_the_database_does_
 ) -> None:
     """At whatever step of its commit it is found when the database is given up."""
     hired = await work.hire(grace=GRACE, relay_database_url=link.url(postgres_url))
-    short = [await work.ask("Hello", model="demo-tokens-20-60") for _ in range(5)]
-    long = await work.ask("Hello", model="demo-tokens-400-60")
-    for one in (*short, long):
-        await work.wrote(one)
+    lengths = (400, 30, 30, 30, 30, 30)
+    long, *short = await asyncio.gather(
+        *(work.ask("Hello", model=f"demo-tokens-{count}-60") for count in lengths)
+    )
+    await asyncio.gather(*(work.wrote(one) for one in (long, *short)))
     link.black_hole(*dead)
     hired.stop.set()
     await eventually(lambda: only_the_long_one_goes_on(work), within=GRACE)
@@ -84,9 +85,8 @@ async def test_what_neither_database_nor_journal_took_is_tried_once_more_or_name
     monkeypatch.setattr("jobs.runner.AFTER_GRACE_SECONDS", 1.0)
     monkeypatch.setattr("jobs.worker.DATABASE_SECONDS", 0.5)
     hired = await work.hire(relay_database_url=link.url(postgres_url))
-    asked = [await work.ask("Hello", model="demo-tokens-20-60") for _ in range(2)]
-    for one in asked:
-        await work.wrote(one)
+    asked = [await work.ask("Hello", model="demo-tokens-60-60") for _ in range(2)]
+    await asyncio.gather(*(work.wrote(one) for one in asked))
     link.refuse()
     assert link.abort()
     await eventually(lambda: len(tries) == len(asked))

@@ -92,7 +92,7 @@ async def test_a_worker_cut_off_from_its_database_alone_loses_nothing_that_it_sh
 
 
 async def test_a_worker_lost_with_all_of_redis_is_a_failure_too(system: System) -> None:
-    async with answered(system, 4) as following:
+    async with answered(system, 4, model="demo-words-200-pace-30") as following:
         seen = [len(one.text) for one in following]
         for worker in system.workers:
             worker.kill()
@@ -107,13 +107,13 @@ async def test_a_worker_lost_with_all_of_redis_is_a_failure_too(system: System) 
 
 
 async def test_a_killed_relay_costs_no_event(system: System) -> None:
-    async with answered(system, 4) as following:
+    async with answered(system, 4, model="demo-words-200-pace-30") as following:
         system.relays[0].kill()
         await asyncio.gather(*(one.finished() for one in following))
         await system.relays[0].start()
         assert sum(one.cuts for one in following) >= len(following) / 2
         await assert_told_alike(system, following)
-        assert {(one.final.status, one.text) for one in following} == {("completed", TEXT)}
+        assert {(one.final.status, one.text) for one in following} == {("completed", words(200))}
 
 
 async def test_a_redis_that_forgets_everything_costs_no_event_either(system: System) -> None:

@@ -185,11 +185,14 @@ async def test_wherever_a_worker_is_killed_there_is_one_turn_and_the_whole_text(
         assert heard(reader)[1] - killed_at < HEARS_WITHIN
 
 
-async def test_a_stopped_worker_lets_end_what_ends_within_the_grace(system: System) -> None:
-    readers, worker, _ = await at_work(system, 4, f"demo-words-{round(GRACE * 20)}-pace-40")
+async def test_a_stopped_worker_lets_end_what_ends_within_the_grace(start_system: Start) -> None:
+    grace = 10.0
+    system = await start_system(grace=grace)
+    readers, worker, _ = await at_work(system, 4, "demo-words-60-pace-40")
     asked_at = worker.ask_to_stop()
     later = await system.asked("demo-words-5-pace-50")
-    assert await worker.stopped(within=10) - asked_at < GRACE + 3
+    # It waits for what it runs, and not for its grace.
+    assert await worker.stopped(within=grace) - asked_at < grace
     for reader in (*readers, later):
         await ended_once(system, reader, attempt=1)
 

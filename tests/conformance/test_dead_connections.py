@@ -70,7 +70,7 @@ async def test_a_read_over_a_dead_connection_is_unavailable_within_its_own_bound
             before = time.monotonic()
             with pytest.raises(Unavailable):
                 await read()
-            assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 8
+            assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 2
             # What was given up is not given out again.
             await read()
 
@@ -113,7 +113,7 @@ async def test_a_beat_over_a_dead_connection_is_given_up_in_time_and_the_next_on
         before = time.monotonic()
         with pytest.raises(Unavailable):
             await beat(db, "wrk_1", 0, within=0.4)
-        assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 8
+        assert time.monotonic() - before < database_engines.STATEMENT_SECONDS / 2
         await beat(db, "wrk_1", 7, within=5)
     [row] = await direct.db.fetch(text("SELECT running FROM workers"))
     assert row.running == 7
@@ -155,8 +155,8 @@ async def test_an_idle_connection_that_is_dead_costs_less_than_a_statement_may_t
     postgres_url: str, proxy: DelayingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_engines, "IDLE_SECONDS", 0)
-    monkeypatch.setattr(database_engines, "PING_SECONDS", 0.3)
-    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(database_engines, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(database_engines, "CONNECT_SECONDS", 0.5)
     async with Database.open(proxy.url(postgres_url)) as db:
         await db.fetch(text("SELECT 1"))
         proxy.black_hole()

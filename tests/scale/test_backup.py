@@ -41,7 +41,7 @@ async def restored(
     ended = await wave(fleet, 3, "demo-words-20")
     for reader in ended:
         await reader.finished(within=20)
-    running = await wave(fleet, 3, "demo-words-60-pace-60")
+    running = await wave(fleet, 3, "demo-words-60-pace-12")
     dump = tmp_path / "relay.dump"
     await run(postgres, "pg_dump", "--format=custom", f"--file={dump}", fleet.database)
     assert len(await fleet.in_flight()) == len(running)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(180)
 async def test_an_incident_is_seen_understood_and_over_without_a_loss(fleet: Fleet) -> None:
     postgres = fleet.postgres
     assert postgres is not None
-    readers = await wave(fleet, 4, "demo-words-60-pace-30")
+    readers = await wave(fleet, 4, "demo-words-60-pace-12")
     assert len(await fleet.in_flight()) == len(readers)
     postgres.stop()
     try:
@@ -32,7 +32,7 @@ async def test_an_incident_is_seen_understood_and_over_without_a_loss(fleet: Fle
             await fleet.ask("demo-words-3")
         assert refused.value.problem["code"] in ("unavailable", "outcome_unknown")
         # 3. What waits? The ends of what ran are on the workers' disks.
-        assert await waiting(fleet) == len(readers)
+        await eventually(lambda: all_wait(fleet, len(readers)), within=30, every=0.1)
     finally:
         postgres.start()
     # 4. It is back: what waited is committed by itself, and every reader hears its end.
@@ -52,14 +52,9 @@ async def readiness(fleet: Fleet) -> dict[str, Any]:
         return told
 
 
-async def waiting(fleet: Fleet) -> int:
-    """How many outcomes wait in the journals once every running answer is over."""
-
-    async def all_said() -> bool:
-        return await fleet.upstreams() == 0 and await in_journals(fleet) > 0
-
-    await eventually(all_said, within=30, every=0.1)
-    return await in_journals(fleet)
+async def all_wait(fleet: Fleet, count: int) -> bool:
+    """Whether every answer is over, and so many outcomes wait in the journals."""
+    return await fleet.upstreams() == 0 and await in_journals(fleet) == count
 
 
 async def in_journals(fleet: Fleet) -> int:
