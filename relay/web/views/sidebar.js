@@ -40,6 +40,8 @@ export function sidebar(root, { onError, onToken, onDrawn }) {
   let letGo = 0;
   let current = "";
   let loads = 0;
+  /** Personas that are deleted: a slower, older answer must not bring them back. @type {Set<string>} */
+  const gone = new Set();
   let soon = 0;
   let soonAnew = 0;
 
@@ -224,7 +226,6 @@ export function sidebar(root, { onError, onToken, onDrawn }) {
         api.personas(null, abort.signal),
         reading.load(abort.signal),
       ]);
-      // A slower, older answer must not bring back what is gone.
       if (mine !== loads) return;
       loaded = true;
       const last = page.data.at(-1)?.id;
@@ -232,7 +233,7 @@ export function sidebar(root, { onError, onToken, onDrawn }) {
       if (further.length > 0 && page.next_cursor)
         further = [...newest, ...further].filter(({ id }) => id < last);
       else [further, nextCursor] = [[], page.next_cursor];
-      newest = page.data;
+      newest = present(page.data);
       draw();
       await reading.name(abort.signal);
       draw();
@@ -260,16 +261,19 @@ export function sidebar(root, { onError, onToken, onDrawn }) {
   async function loadMore() {
     const page = await api.personas(nextCursor, abort.signal);
     const there = new Set([...newest, ...further].map((one) => one.id));
-    further = [...further, ...page.data.filter((/** @type {any} */ one) => !there.has(one.id))];
+    further = [...further, ...present(page.data).filter((one) => !there.has(one.id))];
     nextCursor = page.next_cursor;
   }
 
   /** Leaves out a persona that is deleted. */
   function forget(/** @type {string} */ id) {
-    loads += 1;
-    newest = newest.filter((one) => one.id !== id);
-    further = further.filter((one) => one.id !== id);
+    gone.add(id);
+    [newest, further] = [present(newest), present(further)];
     draw();
+  }
+
+  function present(/** @type {any[]} */ personas) {
+    return personas.filter((one) => !gone.has(one.id));
   }
 
   return {
