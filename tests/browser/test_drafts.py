@@ -24,20 +24,6 @@ async def go(visit: Visit, place: str, said: str) -> None:
     await expect(visit.test_id("turn-user").get_by_test_id("words")).to_have_text([said])
 
 
-SETTLED = """() => {
-  try {
-    return !Object.keys(sessionStorage).some((key) => key.startsWith("relay-sent "));
-  } catch {
-    return true;
-  }
-}"""
-
-
-async def accepted(visit: Visit) -> None:
-    """Wait until nothing is on its way any more, which a reload would take along."""
-    await visit.page.wait_for_function(SETTLED)
-
-
 @pytest.mark.parametrize("storage", ["", FORBIDDEN], ids=["kept", "forbidden"])
 async def test_a_draft_stays_in_the_place_where_it_was_typed(visit: Visit, storage: str) -> None:
     first, second = await two_chats(visit)
@@ -57,7 +43,7 @@ async def test_a_draft_stays_in_the_place_where_it_was_typed(visit: Visit, stora
     # What is sent is no draft any more.
     await visit.test_id("send").click()
     await expect(visit.test_id("turn-assistant")).to_have_count(2)
-    await accepted(visit)
+    await visit.accepted()
     await visit.page.reload()
     await expect(visit.test_id("turn-user")).to_have_count(2)
     await expect(visit.test_id("composer")).to_have_value("")
@@ -132,7 +118,7 @@ async def test_what_is_on_its_way_when_the_page_is_reloaded_stays_and_is_made_on
     await visit.test_id("send").click()
     await expect(visit.test_id("composer")).to_have_value("")
     await expect(visit.test_id("turn-assistant")).to_have_count(2)
-    await accepted(visit)
+    await visit.accepted()
     await visit.page.reload()
     await expect(visit.test_id("turn-user")).to_have_count(2)
     await expect(visit.test_id("composer")).to_have_value("")

@@ -17,6 +17,13 @@ FRAMES = """new Promise((done) => {
   const next = () => (left-- > 0 ? requestAnimationFrame(next) : done());
   next();
 })"""
+SETTLED = """() => {
+  try {
+    return !Object.keys(sessionStorage).some((key) => key.startsWith("relay-sent "));
+  } catch {
+    return true;
+  }
+}"""
 LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 
 
@@ -76,6 +83,10 @@ class Visit:
         """Type into the composer and press Enter."""
         await self.test_id("composer").fill(text)
         await self.test_id("composer").press("Enter")
+
+    async def accepted(self) -> None:
+        """Wait until nothing that was said is on its way any more."""
+        await self.page.wait_for_function(SETTLED)
 
     @property
     def followed(self) -> str:
