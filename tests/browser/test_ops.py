@@ -274,7 +274,8 @@ def open_feeds(url: str) -> int:
 
 
 async def test_windows_share_one_feed_and_another_reads_on_when_one_goes(visit: Visit) -> None:
-    before = open_feeds(visit.url)
+    # The windows of the test before may be counted still.
+    until(lambda: open_feeds(visit.url) == 0, within=10)
     await look(visit)
     context = visit.page.context
     others = [Visit(await context.new_page(), visit.url) for _ in range(7)]
@@ -282,7 +283,7 @@ async def test_windows_share_one_feed_and_another_reads_on_when_one_goes(visit: 
         await look(other)
         await expect(other.test_id("link")).to_have_text("Live")
         await expect(other.test_id("figures")).to_be_visible()
-    assert open_feeds(visit.url) == before + 1
+    until(lambda: open_feeds(visit.url) == 1, within=10)
     await visit.page.close()
     for other in others:
         read_at = await other.page.evaluate("performance.now()")
@@ -293,11 +294,11 @@ async def test_windows_share_one_feed_and_another_reads_on_when_one_goes(visit: 
         )
         assert await other.page.evaluate("performance.now()") > read_at
         await expect(other.test_id("link")).to_have_text("Live")
-    assert open_feeds(visit.url) == before + 1
+    until(lambda: open_feeds(visit.url) == 1, within=10)
     for other in others:
         await other.page.close()
         assert other.troubles == []
-    until(lambda: open_feeds(visit.url) == before, within=10)
+    until(lambda: open_feeds(visit.url) == 0, within=10)
 
 
 async def test_a_window_with_a_token_that_is_refused_keeps_no_other_from_asking(
