@@ -234,7 +234,7 @@ async def assert_never_half_of_a_link(visit: Visit) -> None:
 
 
 async def test_an_answer_that_is_written_shows_no_half_of_a_link(visit: Visit) -> None:
-    await visit.open("#/chat", "demo-echo-pace-40")
+    await visit.open("#/chat", "demo-echo-pace-10")
     await visit.page.evaluate(WATCH, "words")
     await visit.say(WRITTEN)
     await visit.quiet()
@@ -251,7 +251,7 @@ async def test_an_answer_that_is_written_shows_no_half_of_a_link(visit: Visit) -
 async def test_a_file_that_is_written_shows_no_half_of_a_link(visit: Visit) -> None:
     call = {"name": "write_file", "arguments": {"path": "persona.md", "content": WRITTEN}}
     rounds = [{"text": "", "calls": [call]}, {"text": "Done."}]
-    await visit.open(model="demo-dictated-pace-20")
+    await visit.open(model="demo-dictated-pace-2")
     await visit.page.evaluate(WATCH, "file-page")
     await visit.create("Ada", json.dumps({"rounds": rounds}))
     await visit.quiet()
