@@ -50,7 +50,7 @@ async def test_the_answer_appears_token_by_token_and_never_shrinks(visit: Visit)
 
 
 async def test_reloads_in_the_middle_lose_and_double_no_word(visit: Visit) -> None:
-    await visit.open("#/chat", "demo-tokens-200-50")
+    await visit.open("#/chat", "demo-tokens-200-20")
     await visit.say("Count slowly")
     for token in ("t20 ", "t70 ", "t120 "):
         await expect(visit.answer).to_contain_text(token)
