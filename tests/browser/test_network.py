@@ -99,7 +99,7 @@ async def test_cut_connections_are_taken_up_at_the_next_word(
     await far_visit.open("#/chat", "demo-tokens-500-80")
     await far_visit.watch()
     await far_visit.say("Count")
-    for token in ("t20 ", "t200 ", "t380 "):
+    for token in ("t20 ", "t120 ", "t220 "):
         await expect(far_visit.answer).to_contain_text(token)
         assert proxy.abort() > 0
     await far_visit.quiet()
@@ -114,19 +114,19 @@ async def test_a_connection_cut_inside_an_event_neither_loses_nor_doubles_it(
     far_visit: Visit, proxy: DelayingProxy
 ) -> None:
     await far_visit.open("#/chat", "demo-tokens-80-50")
-    trap = proxy.cut_before(b'" t40', Direction.DOWN)
-    other = proxy.cut_before(b'"t40 ', Direction.DOWN)
+    # After a stall a token comes in the middle of an event as well.
+    trap = proxy.cut_before(b" t40", Direction.DOWN)
     await far_visit.watch()
     await far_visit.say("Count")
     await far_visit.quiet()
-    assert trap.sprung + other.sprung == 1
+    assert trap.sprung == 1
     await assert_whole(far_visit, 80)
 
 
 async def test_a_server_that_is_away_for_a_while_is_waited_for(
     far_visit: Visit, proxy: DelayingProxy
 ) -> None:
-    await far_visit.open("#/chat", "demo-tokens-100-50")
+    await far_visit.open("#/chat", "demo-tokens-300-50")
     await far_visit.watch()
     await far_visit.say("Count")
     await expect(far_visit.answer).to_contain_text("t20")
@@ -136,7 +136,7 @@ async def test_a_server_that_is_away_for_a_while_is_waited_for(
     await eventually(lambda: proxy.counts.refused > 0)
     proxy.heal()
     await far_visit.quiet()
-    await assert_whole(far_visit, 100)
+    await assert_whole(far_visit, 300)
 
 
 async def test_a_message_whose_answer_was_lost_on_the_way_is_sent_only_once(
