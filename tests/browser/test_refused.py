@@ -20,8 +20,10 @@ async def fail_once(visit: Visit) -> None:
 async def test_over_the_limit_what_is_tried_again_says_how_long_to_wait(visit: Visit) -> None:
     async def over(route: Route) -> None:
         kind = "application/problem+json"
-        await route.fulfill(status=429, headers={"retry-after": "3"}, json=LIMIT, content_type=kind)
+        headers = {"retry-after": "20"}
+        await route.fulfill(status=429, headers=headers, json=LIMIT, content_type=kind)
 
+    await visit.page.clock.install()
     await fail_once(visit)
     await visit.page.route("**/v1/generations", over, times=1)
     await visit.test_id("retry").click()
@@ -34,6 +36,7 @@ async def test_over_the_limit_what_is_tried_again_says_how_long_to_wait(visit: V
     await expect(visit.test_id("retry")).to_be_disabled()
     await assert_accessible(visit)
     # After the wait it may be tried again, and the refusal is no longer true.
+    await visit.page.clock.fast_forward(21_000)
     await expect(visit.test_id("composer-error")).to_be_hidden()
     await visit.test_id("retry").click()
     await expect(visit.test_id("turn-assistant")).to_have_count(2)
@@ -99,9 +102,9 @@ async def test_stop_while_offline_is_said_not_to_be_done_and_can_be_pressed_agai
     await expect(visit.answer).not_to_be_empty()
     await visit.page.context.set_offline(True)
     await visit.test_id("stop").click()
-    # The first retry of what may be retried would come too late for this.
+    # What is tried again by itself is told of after more than seven seconds.
     told = expect(visit.test_id("composer-error"))
-    await told.to_have_text("Not stopped. You are offline.", timeout=2_000)
+    await told.to_have_text("Not stopped. You are offline.", timeout=6_000)
     await visit.drawn()
     await expect(visit.test_id("composer-error")).to_be_visible()
     await expect(visit.test_id("stop")).to_be_enabled()
