@@ -16,7 +16,7 @@ async def test_two_open_tabs_are_in_step(visit: Visit) -> None:
     other = Visit(await visit.page.context.new_page(), visit.url)
     await other.page.goto(visit.page.url)
     await expect(other.answer).to_have_text("First")
-    await visit.name_model("demo-tokens-150-50")
+    await visit.name_model("demo-tokens-300-50")
     await asyncio.gather(visit.watch(), other.watch())
     # The other tab was told nothing but by this one.
     await visit.say("Count")
@@ -25,14 +25,14 @@ async def test_two_open_tabs_are_in_step(visit: Visit) -> None:
         # From then on it is told each word by this one too.
         await eventually(lambda: not other.reads)
         await asyncio.gather(visit.quiet(), other.quiet())
-        stored = await assert_committed(visit, 150)
+        stored = await assert_committed(visit, 300)
         await visit.assert_streamed(stored, after="First")
         await other.assert_streamed(stored, after="First")
     assert other.troubles == []
 
 
 async def test_two_tabs_show_the_same_answer(visit: Visit) -> None:
-    await visit.open("#/chat", "demo-tokens-200-50")
+    await visit.open("#/chat", "demo-tokens-300-50")
     await visit.watch()
     await visit.say("Count for two")
     await expect(visit.answer).to_contain_text("t10")
