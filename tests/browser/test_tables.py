@@ -198,6 +198,7 @@ async def test_a_table_that_is_being_written_is_accessible_in_each_state(visit: 
     await assert_accessible(visit)
     await visit.name_model("demo-echo-pace-20")
     await visit.say("| Name | For |\n|---|---|\n| Ada | nurses, and all who count |")
+    await expect(visit.test_id("turn-assistant")).to_have_count(2)
     heads = visit.answer.locator("th")
     await expect(heads).to_have_count(2)
     await assert_accessible(visit)
