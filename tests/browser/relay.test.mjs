@@ -59,22 +59,38 @@ function hurried(t, chance = 0) {
   const waits = [];
   const sleep = setTimeout;
   t.mock.method(Math, "random", () => chance);
-  t.mock.method(globalThis, "setTimeout", (wake, ms) => {
+  t.mock.method(globalThis, "setTimeout", (wake, ms, ...given) => {
     // Node's own fetch has timers too, and silence is not what is waited for here.
-    if (ms === 30_000 || !new Error().stack.includes("/web/relay.js")) return sleep(wake, ms);
+    if (ms === 30_000 || !new Error().stack.includes("/web/relay.js"))
+      return sleep(wake, ms, ...given);
     waits.push(Math.round(ms));
     return sleep(wake, 1);
   });
   return waits;
 }
 
+/** Lets no silence pass by itself; what this gives lets the one that is waited for pass. */
+function silenced(t) {
+  const sleep = setTimeout;
+  let pass;
+  t.mock.method(globalThis, "setTimeout", (wake, ms, ...given) => {
+    if (ms === 30_000 && new Error().stack.includes("/web/relay.js")) pass = wake;
+    return sleep(wake, ms, ...given);
+  });
+  return () => setImmediate(() => pass());
+}
+
 /** Follows over these answers; what came, and how it ended. */
-async function play(script, options = {}) {
+async function play(script, { onEvent, ...options } = {}) {
   answers = [...script];
   asked = [];
   resources = 0;
   const events = [];
-  const reader = follow("gen_1", { root, onEvent: (event) => events.push(event), ...options });
+  const hear = (event) => {
+    events.push(event);
+    onEvent?.(event);
+  };
+  const reader = follow("gen_1", { root, onEvent: hear, ...options });
   const final = await reader.done.catch((error) => error);
   const cursors = asked.map((request) => request.headers["last-event-id"] ?? null);
   return { final, cursors, text: events.map(({ data }) => data.text ?? "").join(""), events };
@@ -91,8 +107,10 @@ test("a cut stream is taken up after the last event", async () => {
   assert.deepEqual(cursors, [null, "1.2.0", "1.2.0"]);
 });
 
-test("a stream that says nothing is taken for dead", async () => {
-  const { text, cursors } = await play([[RETRY, token(1, "a"), "hold"], [END]], { silenceMs: 100 });
+test("a stream that says nothing is taken for dead", async (t) => {
+  const pass = silenced(t);
+  const onEvent = ({ type }) => type === "token" && pass();
+  const { text, cursors } = await play([[RETRY, token(1, "a"), "hold"], [END]], { onEvent });
   assert.equal(text, "a");
   assert.deepEqual(cursors, [null, "1.1.0"]);
 });
@@ -168,11 +186,15 @@ test("a closed reader asks no more", async () => {
   await assert.rejects(reader.done, { code: "closed" });
 });
 
-test("a ticket that never comes is left as a silent stream is", async () => {
+test("a ticket that never comes is left as a silent stream is", async (t) => {
+  const pass = silenced(t);
   const never = new Promise(() => {});
   const tickets = [never, never, `${root}v1/generations/gen_1/events?ticket=3`];
-  const ticket = () => tickets.shift();
-  const { final } = await play([[RETRY, END]], { ticket, silenceMs: 100 });
+  const ticket = () => {
+    if (tickets[0] === never) pass();
+    return tickets.shift();
+  };
+  const { final } = await play([[RETRY, END]], { ticket });
   assert.deepEqual(final, FINAL);
   assert.equal(tickets.length, 0);
 });

@@ -82,7 +82,7 @@ class Connection:
 
 @dataclass
 class Stage:
-    """What the server plays, in order, what it was asked, and how many streams are open now."""
+    """What the server plays, in order, what it was asked, what it sends and holds open."""
 
     url: str = ""
     connections: deque[Connection] = field(default_factory=deque)
@@ -90,6 +90,7 @@ class Stage:
     cut: asyncio.Event = field(default_factory=asyncio.Event)
     open_now: int = 0
     most_open: int = 0
+    pings: int = 0
 
     def plays(self, *connections: Connection) -> None:
         """Play these, after what is still to be played."""
@@ -170,6 +171,7 @@ async def _body(stage: Stage, played: Connection, request: Request) -> AsyncIter
                 yield more
         while played.ends == "pinging":
             yield b": ping\n\n"
+            stage.pings += 1
             await asyncio.sleep(0.02)
         if played.ends == "silently":
             await asyncio.Event().wait()

@@ -16,6 +16,9 @@ from tests.browser.stage import (
     frame,
     token,
 )
+from tests.services.waiting import eventually
+
+OPENED = "count => window.seen.connections.filter((one) => one === 'open').length === count"
 
 
 async def test_events_come_in_order_and_the_terminal_one_ends_it(stage: Stage, page: Page) -> None:
@@ -64,12 +67,12 @@ async def test_refusals_of_a_proxy_are_waited_out(stage: Stage, page: Page) -> N
 
 
 async def test_a_silent_connection_is_taken_for_dead(stage: Stage, page: Page) -> None:
-    given = await stage.follow(
-        page,
-        Connection([RETRY, token(1, "a")], ends="silently"),
-        Connection([RETRY, END]),
-        silenceMs=250,
-    )
+    await page.clock.install()
+    stage.plays(Connection([RETRY, token(1, "a")], ends="silently"), Connection([RETRY, END]))
+    await stage.begin(page, silenceMs=60_000)
+    await page.wait_for_function("window.reader.cursor === '1.1.0'")
+    await page.clock.fast_forward(60_000)
+    given = await stage.over(page)
     assert given["final"] == GENERATION
     assert stage.cursors() == [None, "1.1.0"]
 
@@ -132,12 +135,16 @@ async def test_an_error_of_the_reader_ends_it_and_is_not_asked_for_again(
 
 
 async def test_comments_of_a_proxy_are_no_sign_of_life(stage: Stage, page: Page) -> None:
-    given = await stage.follow(
-        page,
-        Connection([RETRY, token(1, "a")], ends="pinging"),
-        Connection([RETRY, END]),
-        silenceMs=300,
-    )
+    await page.clock.install()
+    stage.plays(Connection([RETRY, token(1, "a")], ends="pinging"), Connection([RETRY, END]))
+    await stage.begin(page, silenceMs=60_000)
+    await page.wait_for_function("window.reader.cursor === '1.1.0'")
+    await page.clock.fast_forward(40_000)
+    assert len(stage.asked) == 1
+    passed = stage.pings
+    await eventually(lambda: stage.pings > passed + 5)
+    await page.clock.fast_forward(25_000)
+    given = await stage.over(page)
     assert given["final"] == GENERATION
     assert stage.cursors() == [None, "1.1.0"]
 
@@ -145,8 +152,13 @@ async def test_comments_of_a_proxy_are_no_sign_of_life(stage: Stage, page: Page)
 async def test_where_no_event_comes_through_the_resource_tells_the_end(
     stage: Stage, page: Page
 ) -> None:
-    held = [Connection([RETRY], ends="silently") for _ in range(5)]
-    given = await stage.follow(page, *held, silenceMs=100)
+    await page.clock.install()
+    stage.plays(*(Connection([RETRY], ends="silently") for _ in range(5)))
+    await stage.begin(page, silenceMs=60_000)
+    for count in range(1, 6):
+        await page.wait_for_function(OPENED, arg=count)
+        await page.clock.fast_forward(60_000)
+    given = await stage.over(page)
     assert given["events"] == [["completed", "", {"generation": GENERATION}]]
     assert given["final"] == GENERATION
     assert len(stage.asked) == 5
