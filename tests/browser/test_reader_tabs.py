@@ -200,6 +200,9 @@ async def test_many_streams_take_turns_and_leave_connections_for_other_requests(
     stage: Stage, profile: BrowserContext
 ) -> None:
     count = 9
+    # Turns end by time: none does before all four are seen to be taken.
+    await profile.clock.install(time=0)
+    await profile.clock.pause_at(60)
     pages = [await blank_page(profile, stage) for _ in range(count)]
     starts = [Connection([RETRY, token(1, "a")], ends="silently") for _ in range(4)]
     stage.plays(*starts)
@@ -210,6 +213,7 @@ async def test_many_streams_take_turns_and_leave_connections_for_other_requests(
     assert await pages[-1].evaluate("fetch('/v1/generations/gen_8').then(a => a.status)") == 200
     assert len(stage.asked) == 4
     stage.plays(*(Connection([RETRY, END]) for _ in range(count)))
+    await profile.clock.resume()
     await asyncio.gather(*(stage.over(page) for page in pages))
     # The server hears of a connection's end a little later than the browser.
     assert stage.most_open < 6
