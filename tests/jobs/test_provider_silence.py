@@ -8,7 +8,7 @@ import pytest
 
 from jobs.provider_silence import ModelSilent, SilenceWatch
 from tests.jobs.provider_runs import run
-from tests.jobs.raw_model import DONE, END, HEAD, Pause, Repeat, Stall, delta, framed, sse
+from tests.jobs.raw_model import DONE, END, HEAD, Repeat, Stall, WaitFor, delta, framed, sse
 
 NOTHINGS = {
     "silence": Stall(),
@@ -22,6 +22,8 @@ NOTHINGS = {
         framed(sse({"choices": [{"index": 1, "delta": {"content": "x"}}]})), 0.03
     ),
 }
+OTHER_TIMEOUT = 4.5
+"""Below the five seconds of the timeout that a test does not set."""
 
 
 async def test_no_headers_in_time_is_a_timeout() -> None:
@@ -29,15 +31,16 @@ async def test_no_headers_in_time_is_a_timeout() -> None:
     assert ended.code == "model_timeout"
     assert ended.failure is not None
     assert ended.failure.message == "the model sent nothing within 0.3 s"
-    assert 0.28 < ended.seconds < 1.3
+    assert 0.28 < ended.seconds < OTHER_TIMEOUT
+    assert len(ended.model.requests) <= 1
 
 
 @pytest.mark.parametrize("nothing", NOTHINGS.values(), ids=NOTHINGS.keys())
 async def test_what_is_no_token_is_silence_before_the_first(nothing: Stall | Repeat) -> None:
     ended = await run((HEAD, nothing), first=0.3)
     assert (ended.code, ended.events) == ("model_timeout", [])
-    assert 0.28 < ended.seconds < 1.3
-    assert len(ended.model.requests) == 1
+    assert 0.28 < ended.seconds < OTHER_TIMEOUT
+    assert len(ended.model.requests) <= 1
 
 
 @pytest.mark.parametrize("nothing", NOTHINGS.values(), ids=NOTHINGS.keys())
@@ -46,7 +49,8 @@ async def test_what_is_no_token_is_silence_between_tokens(nothing: Stall | Repea
     assert (ended.code, ended.text) == ("model_timeout", "a")
     assert ended.failure is not None
     assert ended.failure.message == "the model was silent for 0.3 s"
-    assert 0.28 < ended.seconds < 1.3
+    assert 0.28 < ended.seconds < OTHER_TIMEOUT
+    assert len(ended.model.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -60,12 +64,24 @@ async def test_what_is_no_token_is_silence_between_tokens(nothing: Stall | Repea
     ],
     ids=lambda fields: next(iter(fields)),
 )
-async def test_each_token_gives_the_model_time_again(fields: dict[str, object]) -> None:
+async def test_each_token_gives_the_model_time_again(
+    fields: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear, given = SilenceWatch.heard, list[float]()
+    heard = [asyncio.Event() for _ in range(6)]
+
+    def note(watch: SilenceWatch, seconds: float) -> None:
+        hear(watch, seconds)
+        given.append(seconds)
+        for event in heard[: len(given)]:
+            event.set()
+
+    monkeypatch.setattr(SilenceWatch, "heard", note)
     token = framed(sse(delta(None, **fields)))
-    answer = (HEAD, *[step for _ in range(6) for step in (token, Pause(0.1))])
-    ended = await run((*answer, framed(sse(delta("stop")) + DONE), END), first=0.3, token=0.3)
+    answer = (HEAD, *[step for event in heard for step in (token, WaitFor(event))])
+    ended = await run((*answer, framed(sse(delta("stop")) + DONE), END), token=5.0)
     assert ended.failure is None
-    assert ended.seconds > 0.6
+    assert given[:6] == [5.0] * 6
 
 
 async def test_a_watch_ends_only_what_is_awaited_in_it() -> None:
@@ -80,6 +96,17 @@ async def test_a_watch_ends_only_what_is_awaited_in_it() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+async def test_a_watch_follows_a_deadline_that_moves_away() -> None:
+    with closing(SilenceWatch(time.monotonic() + 0.05)) as watch:
+        with watch:
+            pass
+        watch.heard(60)
+        later = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.1, later.set_result, "untouched")
+        with watch:
+            assert await later == "untouched"
 
 
 async def test_a_watch_follows_a_deadline_that_comes_nearer() -> None:
