@@ -1,12 +1,11 @@
 """The publisher sends at once when idle and in batches under load, and knows when it is done."""
 
 import asyncio
-from itertools import groupby, pairwise
+from itertools import groupby
 
 import pytest
 
 from jobs import publisher
-from jobs.attempt_log import AttemptLog
 from jobs.events import FileDelta, Notice, Status, token_text
 from jobs.generation import State
 from tests.jobs.log_rig import NAME, Rig, ended, open_rig
@@ -20,12 +19,6 @@ async def commands(rig: Rig) -> dict[str, int]:
     stats = await rig.redis.info("commandstats")
     await rig.redis.config_resetstat()
     return {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
-
-
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes every flush count as dear: the next one waits as long as flush_ms allows."""
-    monkeypatch.setattr(publisher, "SHARE_OF_A_CORE", 1e-9)
 
 
 async def test_what_was_appended_is_in_the_log_and_told(redis_url: str) -> None:
@@ -46,60 +39,6 @@ async def test_what_was_appended_is_in_the_log_and_told(redis_url: str) -> None:
         assert not any(message.terminal for message in listener.messages[:-1])
 
 
-async def test_the_opening_leaves_with_the_first_words_of_a_fast_model() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=60_000)
-    log = link.start(NAME, 1, lambda: None)
-    log.open()
-    await asyncio.sleep(0)
-    assert scripted.calls == []
-    log.append_text("Hello")
-    assert await link.drain(2)
-    [[append]] = scripted.calls
-    assert len(append.frames) == 2
-    link.stop()
-
-
-async def test_the_opening_is_not_looked_after_while_the_first_words_take_it_along() -> None:
-    scripted = Scripted()
-    scripted.gate.clear()
-    link = over(scripted, flush_ms=5)
-    log = link.start(NAME, 1, lambda: None)
-    log.open()
-    log.append_text("Hello")
-    await scripted.called(1)
-    later = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.01, later.set)
-    await later.wait()
-    scripted.gate.set()
-    assert await link.drain(2)
-    assert len(scripted.calls) == 1
-    link.stop()
-
-
-async def test_the_opening_of_a_silent_model_is_told_within_the_longest_pause() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=5)
-    log = link.start(NAME, 1, lambda: None)
-    log.open()
-    await scripted.called(1)
-    [[append]] = scripted.calls
-    assert [append.first, len(append.frames)] == [1, 1]
-    assert await link.drain(2)
-    # One that was told with something else, or let go, is not told once more.
-    for number, let_go in ((2, False), (3, True)):
-        other = link.start(f"gen_{number}", 1, lambda: None)
-        other.open()
-        if let_go:
-            link.abandon(other)
-        else:
-            other.append_text("x")
-    await scripted.called(2)
-    await asyncio.sleep(0.02)
-    assert len(scripted.calls) == 2
-    link.stop()
-
-
 async def test_tokens_of_one_read_leave_as_one_event(redis_url: str) -> None:
     async with open_rig(redis_url) as rig:
         log = rig.start()
@@ -108,165 +47,6 @@ async def test_tokens_of_one_read_leave_as_one_event(redis_url: str) -> None:
         assert await rig.publisher.drain(5)
         [one] = await rig.stored()
         assert token_text(one) == "ab" * 50
-
-
-@pytest.mark.usefixtures("slow")
-async def test_the_first_token_waits_for_no_timer() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=60_000)
-    busy = link.start("gen_busy", 1, lambda: None)
-    busy.append_text("x")
-    await scripted.called(1)
-    await eventually(lambda: not link._flushing)
-    busy.append_text("waits")
-    fresh = link.start("gen_fresh", 1, lambda: None)
-    fresh.append_text("leaves")
-    assert await link.drain(2)
-    # What waited goes along.
-    assert {one.generation_id for one in scripted.calls[1]} == {"gen_busy", "gen_fresh"}
-    link.stop()
-
-
-@pytest.mark.usefixtures("slow")
-async def test_a_first_token_that_comes_while_a_flush_is_under_way_waits_for_no_timer() -> None:
-    scripted = Scripted()
-    scripted.gate.clear()
-    link = over(scripted, flush_ms=60_000)
-    busy = link.start("gen_busy", 1, lambda: None)
-    busy.append_text("x")
-    await scripted.called(1)
-    link.start("gen_fresh", 1, lambda: None).append_text("first")
-    scripted.gate.set()
-    assert await link.drain(2)
-    assert len(scripted.calls) == 2
-    link.stop()
-
-
-@pytest.mark.usefixtures("slow")
-async def test_a_token_waits_for_the_timer_flush_ms_at_most_and_all_leave_together() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=100)
-    log = link.start(NAME, 1, lambda: None)
-    for _ in range(4):
-        log.append_text("a")
-        await asyncio.sleep(0.01)
-        log.append_text("b")
-        await scripted.called(len(scripted.calls) + 1)
-    assert await link.drain(2)
-    gaps = [after - before for before, after in pairwise(scripted.at)]
-    assert all(0.095 <= gap <= 1 for gap in gaps), gaps
-    link.stop()
-
-
-@pytest.mark.parametrize("generations", [1, 2])
-async def test_tokens_wait_for_one_another_for_a_quarter_of_the_longest_pause(
-    generations: int,
-) -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=800)
-    logs = [link.start(f"gen_{n}", 1, lambda: None) for n in range(generations)]
-    for log in logs:
-        log.append_text("a")
-    await scripted.called(1)
-    for _ in range(20):
-        for log in logs:
-            log.append_text("b")
-        await asyncio.sleep(0)
-    assert await link.drain(2)
-    [gap] = [after - before for before, after in pairwise(scripted.at)]
-    assert 0.19 <= gap <= 0.79
-    assert [len(one.frames) for one in scripted.calls[1]] == [1] * generations
-    link.stop()
-
-
-async def made_fast(link: publisher.Publisher, scripted: Scripted, name: str) -> AttemptLog:
-    """A log whose second entry carried many pieces, and which waits for its third."""
-    log = link.start(name, 1, lambda: None)
-    log.append_text("a")
-    await scripted.called(1)
-    for _ in range(5):
-        log.append_text("b")
-        await asyncio.sleep(0)
-    await scripted.called(2)
-    await asyncio.sleep(0)
-    log.append_text("c")
-    return log
-
-
-async def test_a_fast_log_gets_an_entry_in_the_longest_pause_alone() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    log = await made_fast(link, scripted, NAME)
-    log.append_text("d")
-    assert await link.drain(2)
-    first, second, third = scripted.at
-    assert 0.09 <= second - first <= 0.3
-    assert 0.39 <= third - second <= 1
-    # It was none any more: two pieces in so long a time.
-    log.append_text("e")
-    assert await link.drain(2)
-    assert 0.09 <= scripted.at[3] - third <= 0.3
-    link.stop()
-
-
-async def test_others_wait_for_no_fast_log_and_take_along_no_more_than_is_due_soon() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    log = await made_fast(link, scripted, "gen_fast")
-    other = link.start("gen_other", 1, lambda: None)
-    other.append_text("x")
-    # The first text of all leaves at once.
-    await scripted.called(3)
-    await asyncio.sleep(0)
-    other.append_text("y")
-    await scripted.called(4)
-    assert scripted.at[3] - scripted.at[2] <= 0.3
-    assert [one.generation_id for one in scripted.calls[2]] == ["gen_other"]
-    assert [one.generation_id for one in scripted.calls[3]] == ["gen_other"]
-    await asyncio.sleep(0.15)
-    other.append_text("z")
-    await scripted.called(5)
-    assert {one.generation_id for one in scripted.calls[4]} == {"gen_fast", "gen_other"}
-    assert not log.pending
-    assert scripted.at[4] - scripted.at[1] <= 0.39
-    link.stop()
-
-
-async def test_what_is_urgent_waits_for_nothing_in_a_fast_log() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    log = await made_fast(link, scripted, NAME)
-    log.append("notice", Notice("demo", "now"))
-    await scripted.called(3)
-    assert scripted.at[2] - scripted.at[1] <= 0.2
-    link.stop()
-
-
-async def test_a_fast_log_that_is_abandoned_keeps_no_other_waiting() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    log = await made_fast(link, scripted, "gen_fast")
-    link.abandon(log)
-    other = link.start("gen_other", 1, lambda: None)
-    other.append_text("x")
-    await scripted.called(3)
-    assert scripted.at[2] - scripted.at[1] <= 0.2
-    assert await link.drain(0.5)
-    link.stop()
-
-
-async def test_a_token_that_comes_after_the_pause_leaves_in_the_loops_next_round() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=40)
-    log = link.start(NAME, 1, lambda: None)
-    log.append_text("a")
-    assert await link.drain(2)
-    await asyncio.sleep(0.02)
-    log.append_text("b")
-    assert link._timer is None
-    assert link._soon is not None
-    assert await link.drain(2)
-    link.stop()
 
 
 async def test_a_redis_that_takes_its_time_makes_no_pause_longer() -> None:
@@ -280,17 +60,6 @@ async def test_a_redis_that_takes_its_time_makes_no_pause_longer() -> None:
     scripted.gate.set()
     assert await link.drain(2)
     assert link._earliest - link._began < 0.2
-    link.stop()
-
-
-async def test_without_a_longest_wait_nothing_waits() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=0)
-    log = link.start(NAME, 1, lambda: None)
-    for n in range(1, 30):
-        log.append_text("a")
-        await scripted.called(n)
-    assert link._timer is None
     link.stop()
 
 

