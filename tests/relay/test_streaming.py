@@ -180,10 +180,17 @@ async def test_idle_is_in_the_stream_which_ends_cleanly(
         RELAY_IDLE_TIMEOUT_SECONDS="1.2",
         RELAY_HEARTBEAT_SECONDS="0.5",
     )
-    async with served(settings, author) as live:
-        log = await author.running()
-        async with live.follow(log) as answer:
-            await answer.finish()
+    with freeze_time("2026-11-22 10:00:00", real_asyncio=True, ignore=["_pytest"]) as clock:
+        async with served(settings, author) as live:
+            log = await author.running()
+            async with live.follow(log) as answer:
+                await answer.hears(1)
+                clock.tick(0.6)
+                live.services.sources.pulse.tick()
+                await eventually(lambda: heard(answer.chunks)[-1].event == "heartbeat")
+                clock.tick(0.7)
+                live.services.sources.pulse.tick()
+                await answer.finish()
         told = [one.event for one in heard(answer.chunks)]
         assert (told[0], told[-1]) == ("status", "idle")
         assert "heartbeat" in told
