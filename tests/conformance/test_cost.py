@@ -178,7 +178,8 @@ async def test_a_budget_is_counted_in_an_index_on_postgresql(
         plan = await db.fetch(
             text(f"EXPLAIN SELECT created_at FROM generations WHERE created_at > {now} - 60000")
         )
-    assert any("ix_generations_created_at" in row[0] for row in plan), plan
+    # Which of the indexes an empty table is looked up in is chance.
+    assert any("Index Cond: (created_at > " in row[0] for row in plan), plan
 
 
 async def test_many_claims_at_once_share_the_connections_that_were_made(
