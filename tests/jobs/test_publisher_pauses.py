@@ -211,6 +211,22 @@ async def test_others_wait_for_no_fast_log_and_take_along_no_more_than_is_due_so
     link.stop()
 
 
+async def test_what_came_while_a_flush_was_under_way_waits_for_no_fast_log() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=400)
+    await made_fast(link, scripted, "gen_fast")
+    scripted.gate.clear()
+    other = link.start("gen_other", 1, lambda: None)
+    other.append_text("x")
+    await scripted.called(3)
+    other.append_text("y")
+    scripted.gate.set()
+    await scripted.called(4)
+    assert [one.generation_id for one in scripted.calls[3]] == ["gen_other"]
+    assert scripted.at[3] - scripted.at[2] == pytest.approx(0.1, abs=0.001)
+    link.stop()
+
+
 async def test_what_is_urgent_waits_for_nothing_in_a_fast_log() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=400)
