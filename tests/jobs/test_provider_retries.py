@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.provider import Finished, Provider, ProviderFailed
+from jobs.provider_silence import SilenceWatch
 from tests.jobs.provider_runs import KEY, ask, opened, run, settings_for
 from tests.jobs.raw_model import (
     ANSWER,
@@ -221,11 +222,21 @@ async def test_answers_that_are_no_http_are_unavailable() -> None:
     assert ended.code == "model_unavailable"
 
 
-async def test_the_deadline_counts_the_tries_together() -> None:
-    ended = await run(refusal(503), (Stall(),), first=0.4)
+async def test_the_deadline_counts_the_tries_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines: list[float] = []
+
+    class Noted(SilenceWatch):
+        def __init__(self, deadline: float) -> None:
+            deadlines.append(deadline)
+            super().__init__(deadline)
+
+    monkeypatch.setattr("jobs.provider.SilenceWatch", Noted)
+    ended = await run(refusal(503), (Stall(),), first=1.5)
     assert ended.code == "model_timeout"
+    assert len(deadlines) == len(ended.model.requests) == 2
+    assert len(set(deadlines)) == 1
     # Below the five seconds of the other timeout.
-    assert 0.35 < ended.seconds < 4.5
+    assert 1.4 < ended.seconds < 4.5
 
 
 async def test_the_provider_serves_on_after_a_failure() -> None:
