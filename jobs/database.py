@@ -37,6 +37,7 @@ from jobs.errors import Unavailable
 from jobs.left_sessions import LeftSessions
 from jobs.migrations import patience, upgrade
 from jobs.sqlite_driver import in_thread
+from jobs.told_ahead import TakeRows, telling, told_of
 
 __all__ = [
     "CommitUnknown",
@@ -51,7 +52,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-TakeRows = Callable[[Sequence[Row[Any]]], None]
 
 TRIES = 3
 ANSWER_SECONDS = 5.0
@@ -208,10 +208,21 @@ class Database:
         return await self._to_its_end(self._transaction(work, at_once=False, within=within))
 
     async def write_at_once(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, within: float | None = None
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        within: float | None = None,
+        ahead: Callable[[T], None] | None = None,
     ) -> T:
-        """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop."""
-        return await self._to_its_end(self._transaction(work, at_once=True, within=within))
+        """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop.
+
+        SQLite, where commits are fast, gives `ahead` what the work gave while that is on its way to
+        the disk: nobody else sees it yet, whoever is to write waits for it, and it is gone if that
+        fails. What is returned is the very object that was told of, unless it was run anew.
+        """
+        return await self._to_its_end(
+            self._transaction(work, at_once=True, within=within, ahead=ahead)
+        )
 
     async def lengthen_log(self) -> None:
         """Gives SQLite's log its length, so that commits need not; nothing on PostgreSQL.
@@ -262,11 +273,12 @@ class Database:
         *,
         at_once: bool,
         within: float | None,
+        ahead: Callable[[T], None] | None = None,
     ) -> T:
         until = self._until(within)
         for attempt in range(1, TRIES + 1):
             try:
-                return await self._attempt(work, at_once, until)
+                return await self._attempt(work, at_once, until, ahead)
             except DRIVER_ERRORS as error:
                 # A pooled connection may have been cut while it was idle: once with a fresh one.
                 again = has_collided(error) or (attempt == 1 and was_cut(error))
@@ -279,6 +291,7 @@ class Database:
         work: Callable[[AsyncConnection], Awaitable[T]],
         at_once: bool,
         until: float | None,
+        ahead: Callable[[T], None] | None,
     ) -> T:
         committing = False
 
@@ -288,10 +301,7 @@ class Database:
 
         try:
             if at_once and self.dialect == "sqlite":
-                return await in_thread(
-                    self._writer,
-                    lambda thread: thread.transact(BEGIN_TO_WRITE, work, committed_now),
-                )
+                return await in_thread(self._writer, told_of(work, committed_now, ahead))
             async with (
                 asyncio.timeout_at(until),
                 self._place(),
@@ -340,7 +350,7 @@ async def _alone(
 ) -> Sequence[Row[Any]]:
     if engine.dialect.name == "sqlite":
         if ahead is not None:
-            work = _telling(statement, parameters, ahead)
+            work = telling(statement, parameters, ahead)
             return await in_thread(engine, lambda of: of.transact(BEGIN_TO_WRITE, work, _nothing))
         return await in_thread(engine, lambda thread: thread.alone(statement, parameters))
     async with engine.connect() as connection:
@@ -348,26 +358,13 @@ async def _alone(
         return result.all() if result.returns_rows else ()
 
 
-def _telling(
-    statement: Executable, parameters: Mapping[str, Any] | None, take: TakeRows
-) -> Callable[[AsyncConnection], Awaitable[Sequence[Row[Any]]]]:
-    loop = asyncio.get_running_loop()
-
-    async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
-        rows = (await connection.execute(statement, parameters)).all()
-        loop.call_soon_threadsafe(take, rows)
-        return rows
-
-    return work
-
-
 async def _started(connection: AsyncConnection, until: float | None) -> AsyncConnection:
     async with asyncio.timeout_at(until):
         return await connection.start(is_ctxmanager=True)
 
 
-def _nothing() -> None:
-    """There is no commit to be told of."""
+def _nothing(_: object) -> None:
+    """There is nobody to be told of the commit."""
 
 
 async def migrate(url: str, told: upgrade.Told = lambda _done, _of: None) -> None:

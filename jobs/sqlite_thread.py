@@ -4,7 +4,9 @@ Through an async engine each statement costs a hop to that thread and the way ba
 greenlets: together more than all that SQLite does, its sync to the disk included.
 """
 
+import math
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -56,12 +58,14 @@ class ThreadWork:
         self._connection = engine.connect()
         self._statements = statements
         self._awaitable = PlainConnection(self._connection, self._execute)
+        self.commit_seconds = math.inf
+        """How long the last transaction with work of its own took to be committed."""
 
     def transact(
         self,
         begin: str,
         work: Callable[[AsyncConnection], Awaitable[T]],
-        before_commit: Callable[[], None],
+        before_commit: Callable[[T], None],
     ) -> T:
         """What this work gives, in a transaction of its own; an error in it stores nothing.
 
@@ -70,8 +74,10 @@ class ThreadWork:
         self._plainly(begin)
         try:
             result = _finished(work(self._awaitable))
-            before_commit()
+            before_commit(result)
+            began = time.perf_counter()
             self._end("COMMIT")
+            self.commit_seconds = time.perf_counter() - began
         except BaseException:
             self._end("ROLLBACK")
             raise

@@ -6,6 +6,7 @@ Every door leads through `accept_generation`, so nothing is enqueued without pas
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 
 import msgspec
 from starlette.requests import Request
@@ -54,9 +55,14 @@ def budget_of(settings: Settings) -> Budget:
 
 
 async def accept_generation(
-    services: Services, new: NewGeneration, generation_id: str | None = None
+    services: Services,
+    new: NewGeneration,
+    generation_id: str | None = None,
+    ahead: Callable[[Accepted], None] | None = None,
 ) -> Accepted:
     """Stores this generation, within the limits; the caller starts it, and may have named it.
+
+    `ahead` is told of it as jobs.store.intake.accept does.
 
     Raises InvalidRequest for a kind that is not known or refuses the input, and what
     jobs.store.intake.accept does.
@@ -73,6 +79,7 @@ async def accept_generation(
                 generation_id=generation_id or new_id("gen"),
                 budget=budget_of(settings),
                 expires_seconds=settings.relay_queue_expires_seconds,
+                ahead=ahead,
             )
     except OverBudget as error:
         services.counts.over_budget[error.scope, error.unit] += 1

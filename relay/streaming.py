@@ -26,21 +26,13 @@ async def stream_events(services: Services, follower: Follower) -> Response:
         return Response(status_code=204)
     if not follower.has_ended:
         await join(follower)
-    return EventStream(follower, services.sources.pulse, write_through=follower.write_through)
+    return stream_joined(services, follower)
 
 
-async def stream_accepted(
-    services: Services,
-    accepted: Accepted,
-    headers: Mapping[str, str] | None = None,
-    follower: Follower | None = None,
+def stream_joined(
+    services: Services, follower: Follower, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The stream of a generation that was just stored: subscribe, then enqueue, then follow.
-
-    `follower` is its reader if that has begun to subscribe.
-    """
-    follower = follower or Follower(services.sources, accepted.generation.id)
-    await start_joined(services, follower, accepted)
+    """The stream of a follower that is subscribed."""
     pulse = services.sources.pulse
     return EventStream(follower, pulse, headers, write_through=follower.write_through)
 

@@ -6,6 +6,7 @@ instant is settled by unique constraints: the loser starts anew and finds what t
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from sqlalchemy import bindparam, select
 
@@ -36,6 +37,7 @@ async def accept(
     generation_id: str,
     budget: Budget,
     expires_seconds: float,
+    ahead: Callable[[Accepted], None] | None = None,
 ) -> Accepted:
     """Stores the generation, or the refusal that comes first is raised and nothing is stored.
 
@@ -43,13 +45,16 @@ async def accept(
     for a conversation that doesn't fit, CascadeTooDeep, the idempotent replay or
     IdempotencyKeyReused, OverBudget, GenerationActive. Then Unavailable (nothing was stored), or
     OutcomeUnknown when the database did not tell within 25 s whether it committed.
+
+    `ahead` is told, as by `Database.write_at_once`, of what is on its way to the disk, once a try:
+    it is stored if that very object is returned.
     """
     refuse_unfit(new)
     admission = Admission(new, generation_id, budget, round(expires_seconds * 1000))
     pauses, until = iter(_PAUSES_SECONDS), time.monotonic() + _LOOKED_INTO_SECONDS
     for _ in range(_RACES):
         try:
-            return await db.write_at_once(admission.run)
+            return await db.write_at_once(admission.run, ahead=ahead)
         except UniqueViolation:
             continue
         except CommitUnknown:

@@ -1,6 +1,5 @@
 """From a well-formed request to the answer about its generation: one way for all three calls."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -16,7 +15,8 @@ from relay.follow import Follower
 from relay.queries import IdempotencyKey, body_id, flag, idempotency_key
 from relay.routes.operation import EVENT_STREAM, Answer, Call, Parameter, json_answer
 from relay.routes.streams import GENERATION_STREAM
-from relay.streaming import closed_on_failure, start_accepted, stream_accepted, stream_events
+from relay.start_ahead import StartAhead
+from relay.streaming import closed_on_failure, start_accepted, stream_events, stream_joined
 
 STARTING = (
     Parameter("stream", "`true`: answer with the generation's events on this very response", bool),
@@ -94,12 +94,12 @@ async def start_streamed(
     call: Call,
     new: NewGeneration,
     respond: Callable[[Accepted], Awaitable[Response]],
-    follower: Follower | None = None,
+    ahead: StartAhead | None = None,
 ) -> Response:
     """Stores the generation and holds a stream's place for the response that shows it.
 
-    `respond` starts it too, unless it is a replay. A `follower` begins to listen to it meanwhile,
-    and is for the caller to close. Raises TooManyStreams, with nothing stored.
+    `respond` starts it too, unless it is a replay, or finishes what `ahead` has begun; the caller
+    lets go of that. Raises TooManyStreams, with nothing stored.
     """
     access, slots = call.access, call.services.slots
     replays = False
@@ -110,29 +110,25 @@ async def start_streamed(
         replays = key is not None and await knows_key(call.services.db, new.owner, key)
     # The place is taken first: a stream that can't be shown leaves no generation behind.
     with slots.acquire(access.owner, access.token_prefix, reconnect=replays) as slot:
-        generation_id = None
-        if follower is not None:
-            _listen_soon(follower)
-            generation_id = follower.generation_id
-        accepted = await accept_generation(call.services, new, generation_id)
+        if ahead is None:
+            accepted = await accept_generation(call.services, new)
+        else:
+            ahead.listen_soon()
+            accepted = await accept_generation(call.services, new, ahead.generation_id, ahead.begin)
         return slot.hold(await respond(accepted))
 
 
-def _listen_soon(follower: Follower) -> None:
-    """Begins to subscribe once the database has its work, which takes longer."""
-    loop = asyncio.get_running_loop()
-    # The next turn of the loop gives the statement to the database's thread, or to its socket.
-    loop.call_soon(loop.call_soon, follower.listen)
-
-
 async def _start_listening(call: Call, new: NewGeneration) -> Response:
-    """Subscribes while the generation is being stored: its reader waits for the longer of both."""
+    """Starts the generation while it is being stored: its reader waits for the longer of both."""
     follower = Follower(call.services.sources, new_id("gen"))
+    ahead = StartAhead(call.services, follower)
 
     async def stream(accepted: Accepted) -> Response:
         headers = accepted_headers(call.request, accepted)
         if not accepted.replayed:
-            return await stream_accepted(call.services, accepted, headers, follower)
+            await ahead.finish(accepted)
+            return stream_joined(call.services, follower, headers)
+        await ahead.let_go()
         follower.close()
         follows = Follower(call.services.sources, accepted.generation.id)
         response = await stream_events(call.services, follows)
@@ -140,7 +136,10 @@ async def _start_listening(call: Call, new: NewGeneration) -> Response:
         return response
 
     with closed_on_failure(follower):
-        return await start_streamed(call, new, stream, follower)
+        try:
+            return await start_streamed(call, new, stream, ahead)
+        finally:
+            await ahead.let_go()
 
 
 async def _refuse_unknown(call: Call, new: NewGeneration) -> None:

@@ -1,6 +1,6 @@
 """What most tests of the store do, in a word each; and a clock that can be turned back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +72,7 @@ class Acts:
         expires: float = 60,
         on_active: OnActive = "reject",
         generation_id: str | None = None,
+        ahead: Callable[[Accepted], None] | None = None,
         **fields: Any,
     ) -> Accepted:
         """Ask for a generation."""
@@ -84,6 +85,7 @@ class Acts:
             generation_id=generation_id or new_id("gen"),
             budget=budget,
             expires_seconds=expires,
+            ahead=ahead,
         )
 
     async def claim(

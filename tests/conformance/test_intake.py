@@ -288,7 +288,7 @@ async def test_an_outcome_is_not_looked_into_for_longer_than_who_asks_will_wait(
         class Hanging:
             """Commits that are given up after ten seconds each."""
 
-            async def write_at_once(self, _: object) -> Accepted:
+            async def write_at_once(self, *_: object, **__: object) -> Accepted:
                 nonlocal tries
                 tries += 1
                 clock.tick(10)

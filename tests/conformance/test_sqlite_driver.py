@@ -125,11 +125,9 @@ async def test_a_transaction_in_the_thread_is_one_hop(
         rows = await inside.stream(text("SELECT i FROM t"))
         return [row.i async for row in rows]
 
-    committing: list[bool] = []
-    rows = await connection.work(
-        lambda thread: thread.transact("BEGIN", work, lambda: committing.append(True))
-    )
-    assert (rows, committing, hops) == ([1, 2], [True], ["_work"])
+    committing: list[list[int]] = []
+    rows = await connection.work(lambda thread: thread.transact("BEGIN", work, committing.append))
+    assert (rows, committing, hops) == ([1, 2], [[1, 2]], ["_work"])
     assert not connection.in_transaction
     alone = await connection.work(lambda thread: thread.alone(text("SELECT 3"), None))
     assert [tuple(row) for row in alone] == [(3,)]

@@ -1,16 +1,26 @@
-"""A claim is told ahead of its commit where that can be done, and nobody else sees it before."""
+"""What is told ahead of its commit, where that can be done; nobody else sees it before."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from jobs.database import CommitUnknown
+from jobs import told_ahead
+from jobs.database import CommitUnknown, Database
+from jobs.errors import GenerationActive, OutcomeUnknown
 from jobs.generation import State
+from jobs.ids import new_id
 from jobs.store.claims import Claimed, claim
+from jobs.store.intake import Accepted
 from jobs.store.reads import read_generation
 from tests.conformance.acts import LEASE, Acts, acting
-from tests.services.held_commit import before_commits, held_commits, refuse
+from tests.services.held_commit import (
+    HeldCommits,
+    before_commits,
+    held_commits,
+    is_admission,
+    refuse,
+)
 
 
 @pytest.fixture
@@ -75,3 +85,102 @@ async def test_a_commit_that_fails_is_no_claim_though_it_was_told_ahead(
     assert len(told) == 1
     assert (await read_generation(acts.db, "ann", one)).state is State.QUEUED
     assert await acts.claim(one) is not None
+
+
+@pytest.fixture
+async def elsewhere(sqlite_url: str, sqlite_acts: Acts) -> AsyncIterator[Acts]:
+    """The same database as another process has it open."""
+    async with Database.open(sqlite_url) as db:
+        yield Acts(db)
+
+
+@pytest.fixture
+def every_disk_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No commit takes too long to be told of the next one."""
+    monkeypatch.setattr(told_ahead, "FAST_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("every_disk_is_fast")
+async def test_what_is_to_be_stored_is_told_ahead_by_sqlite_alone_and_is_the_same_then(
+    acts: Acts,
+) -> None:
+    told: list[Accepted] = []
+    # How fast its disk is, the first commit shows.
+    first = await acts.accept(ahead=told.append)
+    assert (told, first.starts) == ([], True)
+    accepted = await acts.accept(ahead=told.append)
+    if acts.db.dialect == "sqlite":
+        [ahead] = told
+        assert ahead is accepted
+    else:
+        assert told == []
+
+
+async def test_where_commits_are_slow_nothing_is_told_ahead(
+    sqlite_acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(told_ahead, "FAST_SECONDS", 0.0)
+    told: list[Accepted] = []
+    for _ in range(3):
+        await sqlite_acts.accept(ahead=told.append)
+    assert told == []
+
+
+@pytest.mark.usefixtures("every_disk_is_fast")
+async def test_a_refusal_is_not_told_ahead(sqlite_acts: Acts) -> None:
+    acts, told = sqlite_acts, list[Accepted]()
+    first = await acts.accept()
+    with pytest.raises(GenerationActive):
+        await acts.accept(
+            conversation_id=first.generation.conversation_id, on_active="reject", ahead=told.append
+        )
+    await asyncio.sleep(0)
+    assert told == []
+
+
+@pytest.mark.usefixtures("every_disk_is_fast")
+async def test_a_claim_waits_for_what_was_told_ahead(
+    sqlite_acts: Acts, elsewhere: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sqlite_acts.accept()
+    told: list[Accepted] = []
+    with held_commits(monkeypatch, is_admission) as held:
+        storing = asyncio.create_task(sqlite_acts.accept(ahead=told.append))
+        assert await asyncio.to_thread(held.reached.wait, 5)
+        await asyncio.sleep(0)
+        [ahead] = told
+        claiming = asyncio.create_task(elsewhere.claim(ahead.generation.id))
+        # Some of SQLite's own steps of waiting.
+        await asyncio.sleep(0.05)
+        assert not claiming.done()
+        held.let_go()
+        claimed = await claiming
+        assert claimed is not None
+        assert (claimed.id, claimed.attempt) == (ahead.generation.id, 1)
+        assert await storing is ahead
+
+
+@pytest.mark.usefixtures("every_disk_is_fast")
+async def test_who_claims_what_was_told_ahead_and_then_failed_finds_nothing(
+    sqlite_acts: Acts, elsewhere: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sqlite_acts.accept()
+    one, told = new_id("gen"), list[Accepted]()
+    monkeypatch.setattr("jobs.store.intake._PAUSES_SECONDS", ())
+    held = HeldCommits()
+
+    def fail() -> None:
+        held.wait()
+        refuse()
+
+    with before_commits(monkeypatch, fail, is_admission):
+        storing = asyncio.create_task(sqlite_acts.accept(generation_id=one, ahead=told.append))
+        assert await asyncio.to_thread(held.reached.wait, 5)
+        claiming = asyncio.create_task(elsewhere.claim(one))
+        await asyncio.sleep(0.05)
+        assert not claiming.done()
+        held.let_go()
+        with pytest.raises(OutcomeUnknown):
+            await storing
+    assert await claiming is None
+    assert [ahead.generation.id for ahead in told] == [one]

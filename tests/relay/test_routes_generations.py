@@ -293,11 +293,11 @@ async def test_a_replay_is_streamed_beyond_the_limit_and_nothing_else_is(
             slot.release()
 
 
-@pytest.mark.parametrize("failing", ["accept_generation", "stream_accepted"])
+@pytest.mark.parametrize("failing", ["accept_generation", "stream_joined"])
 async def test_a_stream_that_cannot_begin_gives_its_slot_back(
     relay: EdgeRelay, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    async def broken(*_: object, **__: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise LookupError
 
     monkeypatch.setattr(starting, failing, broken)

@@ -1,4 +1,4 @@
-"""Claims of SQLite that come to a halt at their commit, or fail there."""
+"""Transactions of SQLite that are told ahead and come to a halt at their commit, or fail there."""
 
 import sqlite3
 import threading
@@ -20,7 +20,7 @@ LONGEST_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class HeldCommits:
-    """`reached` once a claim was told ahead and stands before its commit; `let_go` lets it on."""
+    """`reached` once one was told ahead and stands before its commit; `let_go` lets it on."""
 
     reached: threading.Event = field(default_factory=threading.Event)
     _on: threading.Event = field(default_factory=threading.Event)
@@ -35,27 +35,37 @@ class HeldCommits:
         assert self._on.wait(LONGEST_SECONDS), "nobody let the commit go"
 
 
-def is_told_ahead(work: Callable[..., Any]) -> bool:
+Work = Callable[..., Any]
+
+
+def is_claim(work: Work) -> bool:
     """Whether this is the transaction of a claim that is told ahead."""
-    return work.__qualname__.startswith("_telling.")
+    return work.__qualname__.startswith("telling.")
+
+
+def is_admission(work: Work) -> bool:
+    """Whether this is the transaction that stores a generation."""
+    return work.__qualname__ == "Admission.run"
 
 
 @contextmanager
-def before_commits(patch: pytest.MonkeyPatch, act: Callable[[], None]) -> Iterator[None]:
-    """Does this before each commit of a claim that was told ahead, in the database's thread."""
+def before_commits(
+    patch: pytest.MonkeyPatch, act: Callable[[], None], of: Callable[[Work], bool] = is_claim
+) -> Iterator[None]:
+    """Does this before each commit of such work, once it was told, in the database's thread."""
     transact = ThreadWork.transact
 
     def acting(
         thread: ThreadWork,
         begin: str,
         work: Callable[[AsyncConnection], Awaitable[T]],
-        before_commit: Callable[[], None],
+        before_commit: Callable[[T], None],
     ) -> T:
-        def first() -> None:
-            before_commit()
+        def first(result: T) -> None:
+            before_commit(result)
             act()
 
-        return transact(thread, begin, work, first if is_told_ahead(work) else before_commit)
+        return transact(thread, begin, work, first if of(work) else before_commit)
 
     with patch.context() as patched:
         patched.setattr(ThreadWork, "transact", acting)
@@ -63,10 +73,12 @@ def before_commits(patch: pytest.MonkeyPatch, act: Callable[[], None]) -> Iterat
 
 
 @contextmanager
-def held_commits(patch: pytest.MonkeyPatch) -> Iterator[HeldCommits]:
-    """Claims that were told ahead wait before they are committed, until they are let go."""
+def held_commits(
+    patch: pytest.MonkeyPatch, of: Callable[[Work], bool] = is_claim
+) -> Iterator[HeldCommits]:
+    """Such work waits before it is committed, once it was told, until it is let go."""
     held = HeldCommits()
-    with before_commits(patch, held.wait):
+    with before_commits(patch, held.wait, of):
         try:
             yield held
         finally:
