@@ -1,7 +1,10 @@
-"""A request to the model that went out before its round began, and is closed if none takes it."""
+"""A request to the model that went out before its claim was stored, and is closed if none takes it.
+
+Its attempt is prepared meanwhile, up to the answer, which is given once the claim is confirmed.
+"""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic
 
 from jobs.cancelling import end_tasks
@@ -9,10 +12,30 @@ from jobs.provider_blank import Answer
 
 
 class AskedAhead(Generic[Answer]):
-    """Asks at once; the answer goes to the first try of the round that takes it."""
+    """Asks at once; the answer goes to the first try of the round that takes it, if confirmed."""
 
     def __init__(self, asking: Coroutine[Any, Any, Answer]) -> None:
         self._asking: asyncio.Task[Answer] | None = asyncio.create_task(asking)
+        self._confirmed = asyncio.Event()
+        self._first: Callable[[], None] | None = None
+
+    def when_confirmed(self, call: Callable[[], None]) -> None:
+        """Calls this once it is confirmed, before anybody has the answer; at once if it is."""
+        if self._confirmed.is_set():
+            call()
+        else:
+            self._first = call
+
+    def confirm(self) -> None:
+        """Lets the answer be taken: the claim that it was asked for is stored."""
+        self._confirmed.set()
+        first, self._first = self._first, None
+        if first is not None:
+            first()
+
+    async def confirmed(self) -> None:
+        """Returns once it is confirmed, which it may never be."""
+        await self._confirmed.wait()
 
     @property
     def is_left(self) -> bool:
@@ -22,8 +45,10 @@ class AskedAhead(Generic[Answer]):
     async def answer(self) -> Answer:
         """The answer, for the caller to close, once; raises what asking for it raises.
 
-        A caller that is cancelled meanwhile cancels the request.
+        Neither comes before it is confirmed. A caller that is cancelled after that cancels the
+        request.
         """
+        await self._confirmed.wait()
         asking = self._asking
         assert asking is not None
         try:

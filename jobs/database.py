@@ -17,8 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from jobs.cancelling import outlast
 from jobs.database_clock import now_ms
 from jobs.database_engines import (
-    BEGIN_TO_READ,
-    BEGIN_TO_WRITE,
     database_url,
     postgresql_engine,
     sqlite_engines,
@@ -37,6 +35,7 @@ from jobs.errors import Unavailable
 from jobs.left_sessions import LeftSessions
 from jobs.migrations import patience, upgrade
 from jobs.sqlite_driver import in_thread
+from jobs.sqlite_lock import BEGIN_TO_READ, BEGIN_TO_WRITE
 from jobs.told_ahead import TakeRows, telling, told_of
 
 __all__ = [
@@ -216,9 +215,9 @@ class Database:
     ) -> T:
         """As `write`, for work that awaits nothing but its connection: it costs SQLite one hop.
 
-        SQLite, where commits are fast, gives `ahead` what the work gave while that is on its way to
-        the disk: nobody else sees it yet, whoever is to write waits for it, and it is gone if that
-        fails. What is returned is the very object that was told of, unless it was run anew.
+        SQLite gives `ahead` what the work gave while that is on its way to the disk: nobody else
+        sees it yet, whoever is to write waits for it, and it is gone if that fails. What is
+        returned is the very object that was told of, unless it was run anew.
         """
         return await self._to_its_end(
             self._transaction(work, at_once=True, within=within, ahead=ahead)

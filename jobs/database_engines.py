@@ -20,11 +20,11 @@ from jobs.left_sessions import LeftSessions
 from jobs.postgres_links import PostgresLinks
 from jobs.postgres_words import checked_words, split_words
 from jobs.settings import InvalidSetting
+from jobs.sqlite_lock import BEGIN_TO_READ, BEGIN_TO_WRITE, BUSY_SECONDS
 from jobs.sqlite_statements import Statements
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
-BUSY_SECONDS = 5
 IDLE_SECONDS = 1
 PING_SECONDS = 2
 """How long a connection that has lain idle may take to show that it is alive."""
@@ -54,8 +54,6 @@ _LIMIT = "SELECT " + ", ".join(
 )
 READERS = 16
 """Connections for reading that a process opens to SQLite at most, each with a thread of its own."""
-BEGIN_TO_READ = "BEGIN"
-BEGIN_TO_WRITE = "BEGIN IMMEDIATE"
 POSTGRES_CONNECTIONS = 20
 """What a process opens at most, and keeps: to make one costs the server more than most statements.
 Its server's `max_connections` is for all of them, and as many may be left at commits that hang."""

@@ -109,19 +109,29 @@ async def generate(
 
     A stop request is obeyed at once, also while the model is silent: the upstream is closed. Where
     an earlier attempt was lost or handed over, the model is asked once `may_begin_anew` returns.
-    `asked` is where it was asked ahead.
+    `asked` is where it was asked ahead of the claim's being stored: until that is confirmed all is
+    prepared, and nothing told.
     """
     publisher = workshop.ending.publisher
     shown = await _shown_before(workshop, claimed) if claimed.cancel_requested else ""
-    attempt_log = publisher.start(claimed.id, claimed.attempt, lambda: stop.request("fenced"))
-    if claimed.reset is not None:
-        attempt_log.append("reset", Reset(claimed.reset, claimed.attempt))
-    attempt_log.open()
-    if claimed.cancel_requested:
-        attempt_log.append_text(shown)
-        stop.request("cancelled")
-    answered, watch = Answer(draft=None), workshop.breakers.watch(claimed)
+    attempt_log = publisher.log_of(claimed.id, claimed.attempt)
     pace = Pace(workshop.ending.measures, claimed)
+
+    def begin() -> None:
+        pace.begin()
+        publisher.start(attempt_log, lambda: stop.request("fenced"))
+        if claimed.reset is not None:
+            attempt_log.append("reset", Reset(claimed.reset, claimed.attempt))
+        attempt_log.open()
+        if claimed.cancel_requested:
+            attempt_log.append_text(shown)
+            stop.request("cancelled")
+
+    if asked is None:
+        begin()
+    else:
+        asked.when_confirmed(begin)
+    answered, watch = Answer(draft=None), workshop.breakers.watch(claimed)
     cut: Failure | StopReason | None = stop.reason
     if cut is None:
 
@@ -143,6 +153,8 @@ async def generate(
     if asked is not None:
         # Its end may be long in being stored.
         await asked.let_go()
+        # What failed sooner has no attempt yet to end.
+        await asked.confirmed()
     pace.over()
     await watch.over()
     if cut == "fenced":

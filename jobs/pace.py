@@ -10,18 +10,23 @@ from jobs.tracing import here
 class Pace:
     """The clock of one attempt, from its claim on; times go to the worker's measures."""
 
-    __slots__ = ("_began_at", "_heard_at", "_measures", "_waited")
+    __slots__ = ("_after", "_began_at", "_heard_at", "_measures", "_waited")
 
     def __init__(self, measures: Measures, claimed: Claimed) -> None:
         self._measures = measures
+        self._after = claimed.reset or "queued"
         self._began_at = time.monotonic()
         self._heard_at = 0.0
         # Seconds in the queue; none can be told of an attempt that took over from another.
         self._waited: float | None = None
-        measures.attempts[claimed.reset or "queued"] += 1
         if claimed.reset is None:
             self._waited = (claimed.started_at - claimed.created_at) / 1000
-            measures.queue_wait.add(self._waited)
+
+    def begin(self) -> None:
+        """Counts it: its claim is stored."""
+        self._measures.attempts[self._after] += 1
+        if self._waited is not None:
+            self._measures.queue_wait.add(self._waited)
 
     def heard(self) -> None:
         """The model said something."""

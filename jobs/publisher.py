@@ -69,7 +69,7 @@ class Logs(Protocol):
 
 
 class Publisher:
-    """Open it with `open_publisher`; `start` gives a log to write to."""
+    """Open it with `open_publisher`; what is appended to a log that was started, leaves."""
 
     def __init__(self, to: Logs, *, flush_ms: float, ttl_ms: int, running_ttl_ms: int):
         self._to = to
@@ -106,14 +106,16 @@ class Publisher:
         self._idle.set()
         self.counts = PublishCounts()
 
-    def start(self, generation_id: str, attempt: int, on_fenced: Callable[[], None]) -> AttemptLog:
-        """The log of a claimed attempt; `on_fenced` is called once a newer attempt has written."""
-        if earlier := self._logs.get(generation_id):
+    def log_of(self, generation_id: str, attempt: int) -> AttemptLog:
+        """A log that nothing is appended to before it is started."""
+        return AttemptLog(generation_id, attempt, self._changed, self._opened)
+
+    def start(self, attempt_log: AttemptLog, on_fenced: Callable[[], None]) -> None:
+        """Writes the log of a claimed attempt; `on_fenced` is called if a newer one has written."""
+        if earlier := self._logs.get(attempt_log.generation_id):
             self._release(earlier)
-        attempt_log = AttemptLog(generation_id, attempt, self._changed, self._opened)
-        self._logs[generation_id] = attempt_log
+        self._logs[attempt_log.generation_id] = attempt_log
         self._on_fenced[attempt_log] = on_fenced
-        return attempt_log
 
     def abandon(self, attempt_log: AttemptLog) -> None:
         """Stops writing this log, e.g. since its attempt was fenced or handed over."""

@@ -39,6 +39,8 @@ class Running:
     claimed: Claimed
     stop: Stop
     task: asyncio.Task[None]
+    asked: Asked | None = None
+    """Its request, where that went out before its claim was stored."""
 
 
 class Runner:
@@ -124,12 +126,12 @@ class Runner:
     async def _claim(self, generation_id: str, seen_attempt: int) -> Claimed | None:
         self._claiming[generation_id] += 1
         self._settled.clear()
-        asked: Asked | None = None
+        begun: Running | None = None
 
         def ahead(claimed: Claimed) -> None:
-            nonlocal asked
-            if not self._stopping:
-                asked = ask_ahead(self._workshop, claimed)
+            nonlocal begun
+            if not self._stopping and (asked := ask_ahead(self._workshop, claimed)) is not None:
+                begun = self._begin(claimed, asked)
 
         claimed: Claimed | None = None
         try:
@@ -145,24 +147,37 @@ class Runner:
                 ahead=ahead,
             )
             if claimed is not None:
-                self._run(claimed, asked)
+                # What is to end at once must not read an answer first.
+                if begun is None or self._stopping or claimed.cancel_requested:
+                    self._run(self._begin(claimed))
+                else:
+                    self._run(begun)
+                    begun = None
             return claimed
         finally:
             self._claiming[generation_id] -= 1
             self._claiming += Counter()
             if not self._claiming:
                 self._settled.set()
-            if claimed is None and asked is not None:
-                await asked.let_go()
+            if begun is not None:
+                await _forget(begun)
 
-    def _run(self, claimed: Claimed, asked: Asked | None) -> None:
+    def _begin(self, claimed: Claimed, asked: Asked | None = None) -> Running:
+        """Begins an attempt; one whose model was asked ahead waits to be confirmed."""
         stop = Stop()
-        if self._stopping:
-            stop.request("handed_over")
         task = asyncio.create_task(self._attempt(claimed, stop, asked), name=claimed.id)
-        self._running[claimed.id] = Running(claimed, stop, task)
+        return Running(claimed, stop, task, asked)
+
+    def _run(self, one: Running) -> None:
+        """Takes it as under way from now on."""
+        if self._stopping:
+            one.stop.request("handed_over")
+        claimed = one.claimed
+        self._running[claimed.id] = one
         self._attempts[claimed.id] = claimed.attempt
-        task.add_done_callback(lambda done: self._ended(claimed, done))
+        one.task.add_done_callback(lambda done: self._ended(claimed, done))
+        if one.asked is not None:
+            one.asked.confirm()
 
     async def _attempt(self, claimed: Claimed, stop: Stop, asked: Asked | None) -> None:
         try:
@@ -252,6 +267,13 @@ class Runner:
         # In this turn of the loop the attempt asks its model, for whose words readers wait.
         await asyncio.sleep(0)
         await self._workshop.ending.signals.changed(claimed.owner, started(claimed))
+
+
+async def _forget(begun: Running) -> None:
+    """Ends what was begun for a claim that came to nothing, or to something else."""
+    await end_tasks([begun.task])
+    if not begun.task.cancelled() and (error := begun.task.exception()) is not None:
+        log.error("preparing an attempt failed", exc_info=error)
 
 
 async def _ended_or_hurried(

@@ -4,15 +4,14 @@ Through an async engine each statement costs a hop to that thread and the way ba
 greenlets: together more than all that SQLite does, its sync to the disk included.
 """
 
-import math
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Executable, Row, StaticPool, create_engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 
+from jobs.sqlite_lock import BEGIN_TO_WRITE, begin_to_write
 from jobs.sqlite_log import lengthen_log
 from jobs.sqlite_statements import Statements, as_sqlalchemy
 
@@ -58,8 +57,6 @@ class ThreadWork:
         self._connection = engine.connect()
         self._statements = statements
         self._awaitable = PlainConnection(self._connection, self._execute)
-        self.commit_seconds = math.inf
-        """How long the last transaction with work of its own took to be committed."""
 
     def transact(
         self,
@@ -71,13 +68,11 @@ class ThreadWork:
 
         It may await its connection and nothing else: RuntimeError where it does.
         """
-        self._plainly(begin)
+        self._begin(begin)
         try:
             result = _finished(work(self._awaitable))
             before_commit(result)
-            began = time.perf_counter()
             self._end("COMMIT")
-            self.commit_seconds = time.perf_counter() - began
         except BaseException:
             self._end("ROLLBACK")
             raise
@@ -111,6 +106,15 @@ class ThreadWork:
             if prepared is not None:
                 return prepared.run(self._driver, given)
         return self._connection.execute(statement, parameters)
+
+    def _begin(self, begin: str) -> None:
+        if begin != BEGIN_TO_WRITE:
+            self._plainly(begin)
+            return
+        try:
+            begin_to_write(self._driver)
+        except sqlite3.Error as error:
+            raise as_sqlalchemy(error, self._connection.dialect, begin) from error
 
     def _end(self, how: Literal["COMMIT", "ROLLBACK"]) -> None:
         """Ends the transaction, if one is open, for SQLAlchemy as well if that knows of it."""

@@ -10,17 +10,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.database_engines import BEGIN_TO_WRITE
+from jobs.sqlite_lock import BEGIN_TO_WRITE
 from jobs.sqlite_thread import ThreadWork
 
 T = TypeVar("T")
 TakeRows = Callable[[Sequence[Row[Any]]], None]
-
-FAST_SECONDS = 0.002
-"""What a commit takes at most where another process is told of it ahead.
-
-SQLite waits for another's lock in steps that grow, and of a longer commit wastes more than is won.
-"""
 
 
 def telling(
@@ -44,15 +38,14 @@ def told_of(
 ) -> Callable[[ThreadWork], T]:
     """A transaction for the database's thread, of whose result `take` is told ahead, in the loop.
 
-    Only where the commit before was a fast one: it is for those who let others wait for this one's
-    lock. `committing` is called in the thread, before the commit.
+    `committing` is called in the thread, before the commit.
     """
     loop = asyncio.get_running_loop()
 
     def transact(thread: ThreadWork) -> T:
         def before_commit(result: T) -> None:
             committing()
-            if take is not None and thread.commit_seconds < FAST_SECONDS:
+            if take is not None:
                 loop.call_soon_threadsafe(take, result)
 
         return thread.transact(BEGIN_TO_WRITE, work, before_commit)

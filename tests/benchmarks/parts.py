@@ -15,6 +15,7 @@ from jobs.stream_log import Message, StreamLog, parse_message
 from persona_apply import Catalogue, Draft, Persona, ToolCall
 from tests.benchmarks.listening import listening
 from tests.benchmarks.upstream import TOKEN, chunk
+from tests.jobs.log_rig import started
 from tests.services import RedisServer
 from tests.services.redis_server import redis_binary
 
@@ -76,7 +77,7 @@ async def append(url: str) -> float:
             StreamLog(redis), flush_ms=15, ttl_seconds=60, lease_seconds=10
         ) as publisher,
     ):
-        logs = [publisher.start(f"gen_{number}", 1, lambda: None) for number in range(LOGS)]
+        logs = [started(publisher, f"gen_{number}") for number in range(LOGS)]
         started = time.process_time()
         for _ in range(FLUSHES):
             for log in logs:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from jobs import told_ahead
 from jobs.database import CommitUnknown, Database
 from jobs.errors import GenerationActive, OutcomeUnknown
 from jobs.generation import State
@@ -94,20 +93,10 @@ async def elsewhere(sqlite_url: str, sqlite_acts: Acts) -> AsyncIterator[Acts]:
         yield Acts(db)
 
 
-@pytest.fixture
-def every_disk_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No commit takes too long to be told of the next one."""
-    monkeypatch.setattr(told_ahead, "FAST_SECONDS", 60.0)
-
-
-@pytest.mark.usefixtures("every_disk_is_fast")
 async def test_what_is_to_be_stored_is_told_ahead_by_sqlite_alone_and_is_the_same_then(
     acts: Acts,
 ) -> None:
     told: list[Accepted] = []
-    # How fast its disk is, the first commit shows.
-    first = await acts.accept(ahead=told.append)
-    assert (told, first.starts) == ([], True)
     accepted = await acts.accept(ahead=told.append)
     if acts.db.dialect == "sqlite":
         [ahead] = told
@@ -116,17 +105,6 @@ async def test_what_is_to_be_stored_is_told_ahead_by_sqlite_alone_and_is_the_sam
         assert told == []
 
 
-async def test_where_commits_are_slow_nothing_is_told_ahead(
-    sqlite_acts: Acts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(told_ahead, "FAST_SECONDS", 0.0)
-    told: list[Accepted] = []
-    for _ in range(3):
-        await sqlite_acts.accept(ahead=told.append)
-    assert told == []
-
-
-@pytest.mark.usefixtures("every_disk_is_fast")
 async def test_a_refusal_is_not_told_ahead(sqlite_acts: Acts) -> None:
     acts, told = sqlite_acts, list[Accepted]()
     first = await acts.accept()
@@ -138,7 +116,6 @@ async def test_a_refusal_is_not_told_ahead(sqlite_acts: Acts) -> None:
     assert told == []
 
 
-@pytest.mark.usefixtures("every_disk_is_fast")
 async def test_a_claim_waits_for_what_was_told_ahead(
     sqlite_acts: Acts, elsewhere: Acts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +137,6 @@ async def test_a_claim_waits_for_what_was_told_ahead(
         assert await storing is ahead
 
 
-@pytest.mark.usefixtures("every_disk_is_fast")
 async def test_who_claims_what_was_told_ahead_and_then_failed_finds_nothing(
     sqlite_acts: Acts, elsewhere: Acts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

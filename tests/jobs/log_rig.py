@@ -1,6 +1,6 @@
 """What tests of the log share: a publisher over a real Redis, and a listener to what it tells."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -30,6 +30,15 @@ class Listener:
         return b"".join(message.frames for message in self.messages)
 
 
+def started(
+    publisher: Publisher, name: str, attempt: int = 1, on_fenced: Callable[[], None] = lambda: None
+) -> AttemptLog:
+    """A log that this publisher writes from now on."""
+    attempt_log = publisher.log_of(name, attempt)
+    publisher.start(attempt_log, on_fenced)
+    return attempt_log
+
+
 @dataclass
 class Rig:
     """The pieces under test, all on one server."""
@@ -56,7 +65,7 @@ class Rig:
 
     def start(self, name: str = NAME, attempt: int = 1) -> AttemptLog:
         """A log that nobody fences."""
-        return self.publisher.start(name, attempt, lambda: None)
+        return started(self.publisher, name, attempt)
 
     async def stored(self, name: str = NAME, attempt: int = 1) -> list[bytes]:
         """All frames of the attempt in Redis; asserts that they have no hole."""

@@ -19,6 +19,7 @@ from jobs.store import commits
 from jobs.store.claims import Claimed, claim, register_worker
 from jobs.store.commits import Outcome, PersonaChange
 from tests.jobs.at_work import Work, at_work, names_of, text_of
+from tests.jobs.log_rig import started
 from tests.services import PostgresServer, eventually
 
 OUTCOME = Outcome(
@@ -73,7 +74,7 @@ async def test_a_commit_that_the_fence_refuses_tells_nobody_and_leaves_no_turn(
     work: Work, ending: Ending
 ) -> None:
     generation, mine = await claimed(work)
-    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log = started(ending.publisher, generation.id, mine.attempt)
     attempt_log.append_text("late")
     await work.sql("UPDATE generations SET attempt = 2")
     assert not await ending.finish(attempt_log, completed("late"))
@@ -87,7 +88,7 @@ async def test_a_database_that_takes_no_end_until_it_is_mended_loses_no_answer(
     work: Work, ending: Ending, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     generation, mine = await claimed(work)
-    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log = started(ending.publisher, generation.id, mine.attempt)
     attempt_log.append_text("kept")
     monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.01)
     monkeypatch.setattr("jobs.finish.REFUSED_LAST_SECONDS", 0.02)
@@ -123,7 +124,7 @@ async def test_an_outcome_that_the_database_refuses_for_itself_ends_as_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     generation, mine = await claimed(work)
-    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log = started(ending.publisher, generation.id, mine.attempt)
     attempt_log.append_text("kept")
     monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.001)
     real = commits._keep_answer
@@ -176,7 +177,7 @@ async def test_an_end_that_was_stored_unnoticed_is_known_as_this_attempts(
     work: Work, ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation, mine = await claimed(work)
-    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log = started(ending.publisher, generation.id, mine.attempt)
     attempt_log.append_text("kept")
     monkeypatch.setattr("jobs.finish.RETRY_FIRST_SECONDS", 0.001)
     answers_lost = 0
@@ -202,7 +203,7 @@ async def test_one_that_is_stopped_before_its_commit_is_known_leaves_its_outcome
 ) -> None:
     """However often it is cancelled, and while its record is being written too."""
     generation, mine = await claimed(work)
-    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log = started(ending.publisher, generation.id, mine.attempt)
     attempt_log.append_text("kept")
     asked, writing = asyncio.Event(), asyncio.Event()
     loop, append = asyncio.get_running_loop(), ending.journal.append
@@ -240,7 +241,7 @@ async def test_a_journal_that_is_full_keeps_the_end_in_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     generation, mine = await claimed(work)
-    attempt_log = ending.publisher.start(generation.id, mine.attempt, lambda: None)
+    attempt_log = started(ending.publisher, generation.id, mine.attempt)
     attempt_log.append_text("kept")
 
     def full(*_: Any) -> None:

@@ -13,7 +13,7 @@ from jobs.generation import Generation
 from jobs.logs import line_formatter
 from jobs.publisher import Publisher
 from tests.jobs.at_work import Work, at_work
-from tests.jobs.log_rig import NAME
+from tests.jobs.log_rig import NAME, started
 from tests.jobs.scripted_log import Scripted, over
 from tests.services import eventually
 
@@ -70,7 +70,7 @@ async def test_a_flush_bears_no_ids_of_the_attempt_that_it_began_in(lines: Lines
 
     async def write(publisher: Publisher) -> None:
         with bound_contextvars(generation=NAME, attempt=1):
-            log = publisher.start(NAME, 1, lambda: None)
+            log = started(publisher, NAME)
             log.append_text("a")
             await failing.called(3)
 

@@ -8,7 +8,7 @@ import pytest
 from jobs import publisher
 from jobs.events import FileDelta, Notice, Status, token_text
 from jobs.generation import State
-from tests.jobs.log_rig import NAME, Rig, ended, open_rig
+from tests.jobs.log_rig import NAME, Rig, ended, open_rig, started
 from tests.jobs.scripted_log import Scripted, over
 from tests.services import DelayingProxy, Direction, eventually
 from tests.services.resp import conversation
@@ -53,7 +53,7 @@ async def test_a_redis_that_takes_its_time_makes_no_pause_longer() -> None:
     scripted = Scripted()
     scripted.gate.clear()
     link = over(scripted, flush_ms=400)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.append_text("a")
     await scripted.called(1)
     await asyncio.sleep(0.2)
@@ -157,7 +157,7 @@ async def test_a_log_writes_without_waiting_for_anything() -> None:
     scripted = Scripted()
     scripted.gate.clear()
     link = over(scripted)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     now = asyncio.get_running_loop().time
     begun = now()
     for _ in range(20_000):

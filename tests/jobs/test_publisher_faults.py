@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobs import keys, publisher
 from jobs.events import Notice, token_text
-from tests.jobs.log_rig import NAME, ended, open_rig
+from tests.jobs.log_rig import NAME, ended, open_rig, started
 from tests.jobs.log_story import finished
 from tests.jobs.scripted_log import Scripted, over
 from tests.services import DelayingProxy, Direction, RedisServer, eventually
@@ -95,7 +95,7 @@ async def test_the_end_of_a_generation_is_given_up_after_a_while(
     monkeypatch.setattr(publisher, "GIVE_UP_AFTER_SECONDS", 0.2)
     failing = Scripted(RedisConnectionError("away"))
     link = over(failing)
-    over_, running = (link.start(name, 1, lambda: None) for name in ("gen_over", "gen_running"))
+    over_, running = (started(link, name) for name in ("gen_over", "gen_running"))
     over_.append_text("x")
     running.append_text("x")
     over_.append_terminal(ended("gen_over"))
@@ -135,7 +135,7 @@ async def test_an_error_that_nobody_expected_does_not_end_the_publishing(
 ) -> None:
     failing = Scripted(RuntimeError("what is this"))
     link = over(failing)
-    link.start(NAME, 1, lambda: None).append_text("x")
+    started(link, NAME).append_text("x")
     await eventually(lambda: link.counts.failures == 1)
     failing.error = None
     assert await link.drain(5)
@@ -151,7 +151,7 @@ async def test_a_listener_to_a_fence_that_fails_costs_the_other_logs_nothing(
         raise RuntimeError("what is this")
 
     async with open_rig(redis_url) as rig, open_rig(redis_url) as newer:
-        fenced = rig.publisher.start("gen_fenced", 1, fails)
+        fenced = started(rig.publisher, "gen_fenced", 1, fails)
         log = rig.start()
         for one in (fenced, log):
             one.append_text("one")
@@ -191,7 +191,7 @@ async def test_how_far_redis_is_behind_is_told_in_events_and_seconds() -> None:
     away = Scripted(RedisConnectionError("away"))
     link = over(away)
     assert (link.lag().events, link.lag().seconds) == (0, 0.0)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     began = asyncio.get_running_loop().time()
     for _ in range(3):
         log.append("notice", Notice("n", "n"))

@@ -6,7 +6,7 @@ import pytest
 
 from jobs import keys, publisher
 from jobs.events import Notice, token_text
-from tests.jobs.log_rig import NAME, Rig, ended, open_rig
+from tests.jobs.log_rig import NAME, Rig, ended, open_rig, started
 from tests.jobs.scripted_log import Scripted, over
 from tests.services import eventually
 
@@ -81,7 +81,7 @@ async def test_a_time_to_live_is_set_anew_when_a_sixth_of_it_is_over(
 async def test_a_newer_attempt_fences_the_writer_once(redis_url: str) -> None:
     fenced: list[str] = []
     async with open_rig(redis_url) as rig, open_rig(redis_url) as other:
-        log = rig.publisher.start(NAME, 1, lambda: fenced.append("fenced"))
+        log = started(rig.publisher, NAME, 1, lambda: fenced.append("fenced"))
         log.append_text("of the first attempt")
         assert await rig.publisher.drain(5)
         other.start(attempt=2).append_text("of the second")
@@ -104,7 +104,7 @@ async def test_a_newer_attempt_fences_the_writer_once(redis_url: str) -> None:
 async def test_a_silent_writer_hears_of_the_fence_when_it_is_touched(redis_url: str) -> None:
     fenced = asyncio.Event()
     async with open_rig(redis_url) as rig, open_rig(redis_url) as other:
-        rig.publisher.start(NAME, 1, fenced.set)
+        started(rig.publisher, NAME, 1, fenced.set)
         other.start(attempt=2).append_text("x")
         assert await other.publisher.drain(5)
         rig.publisher.touch()
@@ -116,7 +116,7 @@ async def test_an_abandoned_log_is_not_written_any_more() -> None:
     scripted = Scripted()
     scripted.gate.clear()
     link = over(scripted)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.append_text("under way")
     await scripted.called(1)
     log.append_text("not sent yet")
@@ -133,13 +133,13 @@ async def test_an_abandoned_log_is_not_written_any_more() -> None:
 async def test_a_log_that_is_abandoned_before_its_flush_began_asks_redis_nothing() -> None:
     scripted = Scripted()
     link = over(scripted)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.append_text("x")
     link.abandon(log)
     assert await link.drain(1)
     assert scripted.calls == []
     assert link.counts.flushes == 0
-    link.start("gen_next", 1, lambda: None).append_text("y")
+    started(link, "gen_next").append_text("y")
     assert await link.drain(1)
     assert len(scripted.calls) == 1
     link.stop()
@@ -149,7 +149,7 @@ async def test_a_log_that_is_abandoned_before_its_flush_began_asks_redis_nothing
 async def test_abandoning_what_waited_for_a_timer_leaves_nothing_to_drain() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=60_000)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.append_text("x")
     assert await link.drain(1)
     log.append_text("waits")
@@ -162,8 +162,8 @@ async def test_abandoning_what_waited_for_a_timer_leaves_nothing_to_drain() -> N
 async def test_a_new_attempt_of_the_same_worker_takes_over_from_its_old_log() -> None:
     scripted = Scripted()
     link = over(scripted)
-    old = link.start(NAME, 1, lambda: None)
-    new = link.start(NAME, 2, lambda: None)
+    old = started(link, NAME)
+    new = started(link, NAME, 2)
     old.append_text("old")
     new.append_text("new")
     link.abandon(old)
@@ -176,7 +176,7 @@ async def test_draining_waits_for_what_was_appended_while_it_waits() -> None:
     scripted = Scripted()
     scripted.gate.clear()
     link = over(scripted)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.append_text("a")
     await scripted.called(1)
     assert not await link.drain(0.01)
@@ -205,7 +205,7 @@ async def test_a_check_of_a_whole_log_tells_where_its_tail_is(redis_url: str) ->
 async def test_a_publisher_that_was_stopped_begins_no_flush(flush_ms: float) -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=flush_ms)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.append_text("x")
     assert await link.drain(1)
     log.append_text("too late")

@@ -12,7 +12,7 @@ from jobs import publisher
 from jobs.attempt_log import AttemptLog
 from jobs.events import Notice
 from tests.jobs.leaping_loop import BACKEND
-from tests.jobs.log_rig import NAME
+from tests.jobs.log_rig import NAME, started
 from tests.jobs.scripted_log import Scripted, over
 from tests.services import eventually
 
@@ -38,7 +38,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_opening_leaves_with_the_first_words_of_a_fast_model() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=60_000)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.open()
     await asyncio.sleep(0)
     assert scripted.calls == []
@@ -53,7 +53,7 @@ async def test_the_opening_is_not_looked_after_while_the_first_words_take_it_alo
     scripted = Scripted()
     scripted.gate.clear()
     link = over(scripted, flush_ms=5)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.open()
     log.append_text("Hello")
     await scripted.called(1)
@@ -69,7 +69,7 @@ async def test_the_opening_is_not_looked_after_while_the_first_words_take_it_alo
 async def test_the_opening_of_a_silent_model_is_told_within_the_longest_pause() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=5)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.open()
     await scripted.called(1)
     [[append]] = scripted.calls
@@ -77,7 +77,7 @@ async def test_the_opening_of_a_silent_model_is_told_within_the_longest_pause() 
     assert await link.drain(2)
     # One that was told with something else, or let go, is not told once more.
     for number, let_go in ((2, False), (3, True)):
-        other = link.start(f"gen_{number}", 1, lambda: None)
+        other = started(link, f"gen_{number}")
         other.open()
         if let_go:
             link.abandon(other)
@@ -93,12 +93,12 @@ async def test_the_opening_of_a_silent_model_is_told_within_the_longest_pause() 
 async def test_the_first_token_waits_for_no_timer() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=60_000)
-    busy = link.start("gen_busy", 1, lambda: None)
+    busy = started(link, "gen_busy")
     busy.append_text("x")
     await scripted.called(1)
     await eventually(lambda: not link._flushing)
     busy.append_text("waits")
-    fresh = link.start("gen_fresh", 1, lambda: None)
+    fresh = started(link, "gen_fresh")
     fresh.append_text("leaves")
     assert await link.drain(2)
     # What waited goes along.
@@ -111,10 +111,10 @@ async def test_a_first_token_that_comes_while_a_flush_is_under_way_waits_for_no_
     scripted = Scripted()
     scripted.gate.clear()
     link = over(scripted, flush_ms=60_000)
-    busy = link.start("gen_busy", 1, lambda: None)
+    busy = started(link, "gen_busy")
     busy.append_text("x")
     await scripted.called(1)
-    link.start("gen_fresh", 1, lambda: None).append_text("first")
+    started(link, "gen_fresh").append_text("first")
     scripted.gate.set()
     assert await link.drain(2)
     assert len(scripted.calls) == 2
@@ -125,7 +125,7 @@ async def test_a_first_token_that_comes_while_a_flush_is_under_way_waits_for_no_
 async def test_a_token_waits_for_the_timer_flush_ms_at_most_and_all_leave_together() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=100)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     for _ in range(4):
         log.append_text("a")
         await asyncio.sleep(0.01)
@@ -143,7 +143,7 @@ async def test_tokens_wait_for_one_another_for_a_quarter_of_the_longest_pause(
 ) -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=800)
-    logs = [link.start(f"gen_{n}", 1, lambda: None) for n in range(generations)]
+    logs = [started(link, f"gen_{n}") for n in range(generations)]
     for log in logs:
         log.append_text("a")
     await scripted.called(1)
@@ -160,7 +160,7 @@ async def test_tokens_wait_for_one_another_for_a_quarter_of_the_longest_pause(
 
 async def made_fast(link: publisher.Publisher, scripted: Scripted, name: str) -> AttemptLog:
     """A log whose second entry carried many pieces, and which waits for its third."""
-    log = link.start(name, 1, lambda: None)
+    log = started(link, name)
     log.append_text("a")
     await scripted.called(1)
     for _ in range(5):
@@ -192,7 +192,7 @@ async def test_others_wait_for_no_fast_log_and_take_along_no_more_than_is_due_so
     scripted = Scripted()
     link = over(scripted, flush_ms=400)
     log = await made_fast(link, scripted, "gen_fast")
-    other = link.start("gen_other", 1, lambda: None)
+    other = started(link, "gen_other")
     other.append_text("x")
     # The first text of all leaves at once.
     await scripted.called(3)
@@ -216,7 +216,7 @@ async def test_what_came_while_a_flush_was_under_way_waits_for_no_fast_log() -> 
     link = over(scripted, flush_ms=400)
     await made_fast(link, scripted, "gen_fast")
     scripted.gate.clear()
-    other = link.start("gen_other", 1, lambda: None)
+    other = started(link, "gen_other")
     other.append_text("x")
     await scripted.called(3)
     other.append_text("y")
@@ -242,7 +242,7 @@ async def test_a_fast_log_that_is_abandoned_keeps_no_other_waiting() -> None:
     link = over(scripted, flush_ms=400)
     log = await made_fast(link, scripted, "gen_fast")
     link.abandon(log)
-    other = link.start("gen_other", 1, lambda: None)
+    other = started(link, "gen_other")
     other.append_text("x")
     await scripted.called(3)
     assert scripted.at[2] - scripted.at[1] < 0.1
@@ -253,7 +253,7 @@ async def test_a_fast_log_that_is_abandoned_keeps_no_other_waiting() -> None:
 async def test_a_token_that_comes_after_the_pause_leaves_in_the_loops_next_round() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=40)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.append_text("a")
     assert await link.drain(2)
     await asyncio.sleep(0.02)
@@ -267,7 +267,7 @@ async def test_a_token_that_comes_after_the_pause_leaves_in_the_loops_next_round
 async def test_without_a_longest_wait_nothing_waits() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=0)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     for n in range(1, 30):
         log.append_text("a")
         await scripted.called(n)
@@ -287,7 +287,7 @@ async def test_failures_are_followed_by_longer_and_longer_jittered_pauses(
     monkeypatch.setattr(random, "uniform", uniform)
     failing = Scripted(RedisConnectionError("away"))
     link = over(failing)
-    log = link.start(NAME, 1, lambda: None)
+    log = started(link, NAME)
     log.append_text("a")
     # Urgent things don't hammer a server that is away.
     while len(failing.at) < 7:

@@ -28,6 +28,7 @@ from relay.follow import Follower, read_cursor
 from relay.hub import Hub
 from relay.pulse import open_pulse
 from relay.sources import Sources
+from tests.jobs.log_rig import started
 from tests.relay.heard import Heard, heard, numbered
 from tests.services import eventually
 
@@ -185,7 +186,7 @@ class Author:
             self.database, generation_id, seen, self.worker_id, lease_seconds=-1 if seen else 10
         )
         assert claimed is not None
-        log = self.publisher.start(claimed.id, claimed.attempt, lambda: None)
+        log = started(self.publisher, claimed.id, claimed.attempt)
         if claimed.reset is not None:
             log.append("reset", Reset(claimed.reset, claimed.attempt))
         log.append("status", Status(State.RUNNING, claimed.attempt))

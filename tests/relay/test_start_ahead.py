@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import text
 
-from jobs import keys, told_ahead
+from jobs import keys
 from jobs.generation import Kind
 from jobs.ids import new_id
 from jobs.queue import Queue
@@ -32,13 +32,9 @@ async def author(migrated_url: str, redis_url: str) -> AsyncIterator[Author]:
 
 
 @pytest.fixture
-async def live(
-    migrated_url: str, redis_url: str, author: Author, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Live]:
-    """A relay whose first commit is over, and whose disk counts as fast."""
-    monkeypatch.setattr(told_ahead, "FAST_SECONDS", 60.0)
+async def live(migrated_url: str, redis_url: str, author: Author) -> AsyncIterator[Live]:
+    """A live relay."""
     async with served(relay_settings(migrated_url, redis_url), author) as live:
-        await store(live, "the first")
         yield live
 
 
@@ -155,6 +151,31 @@ async def test_what_is_not_stored_leaves_but_a_job_for_nothing(
     assert live.services.sources.hub.channels == 0
 
 
+async def test_what_is_begun_for_nothing_is_ended_with_the_request(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ended = threading.Event(), asyncio.Event()
+
+    async def hangs(*_: object) -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    def fail() -> None:
+        assert asked.wait(5)
+        refuse()
+
+    monkeypatch.setattr("jobs.store.intake._PAUSES_SECONDS", ())
+    monkeypatch.setattr(Queue, "enqueue", hangs)
+    answers: list[RawAnswer] = []
+    with before_commits(monkeypatch, fail, is_admission):
+        await post(live, answers)
+    assert answers[0].status == 503
+    assert ended.is_set()
+
+
 @pytest.mark.parametrize("there_is_more", ["it interrupts", "it waits in line"])
 async def test_where_there_is_more_to_do_nothing_is_begun_before_it_is_stored(
     live: Live, monkeypatch: pytest.MonkeyPatch, there_is_more: str
@@ -206,8 +227,6 @@ async def test_what_was_begun_and_is_let_go_keeps_no_subscription(
 async def test_a_reader_that_leaves_while_it_is_stored_leaves_nothing_open(
     relay: EdgeRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(told_ahead, "FAST_SECONDS", 60.0)
-    await relay.chat()
     with enqueued(monkeypatch) as ids, held_commits(monkeypatch, is_admission) as held:
         posting = asyncio.create_task(
             relay.post("/v1/generations?stream=true", {"kind": "chat", "input": "hello"})
