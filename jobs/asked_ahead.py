@@ -4,6 +4,7 @@ Its attempt is prepared meanwhile, up to the answer, which is given once the cla
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic
 
@@ -16,6 +17,8 @@ class AskedAhead(Generic[Answer]):
 
     def __init__(self, asking: Coroutine[Any, Any, Answer]) -> None:
         self._asking: asyncio.Task[Answer] | None = asyncio.create_task(asking)
+        self._asked_at = time.monotonic()
+        self._waited = 0.0
         self._confirmed = asyncio.Event()
         self._first: Callable[[], None] | None = None
 
@@ -28,14 +31,19 @@ class AskedAhead(Generic[Answer]):
 
     def confirm(self) -> None:
         """Lets the answer be taken: the claim that it was asked for is stored."""
+        self._waited = time.monotonic() - self._asked_at
         self._confirmed.set()
         first, self._first = self._first, None
         if first is not None:
             first()
 
-    async def confirmed(self) -> None:
-        """Returns once it is confirmed, which it may never be."""
+    async def confirmed(self) -> float:
+        """How many seconds it took to be confirmed; does not return before, and perhaps never.
+
+        The model is not to blame for them: no deadline of it has begun until then.
+        """
         await self._confirmed.wait()
+        return self._waited
 
     @property
     def is_left(self) -> bool:
@@ -45,10 +53,9 @@ class AskedAhead(Generic[Answer]):
     async def answer(self) -> Answer:
         """The answer, for the caller to close, once; raises what asking for it raises.
 
-        Neither comes before it is confirmed. A caller that is cancelled after that cancels the
-        request.
+        Only to be called once it is confirmed. A caller that is cancelled cancels the request.
         """
-        await self._confirmed.wait()
+        assert self._confirmed.is_set()
         asking = self._asking
         assert asking is not None
         try:

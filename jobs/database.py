@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Executable, Row
+from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jobs.cancelling import outlast
@@ -35,8 +35,8 @@ from jobs.errors import Unavailable
 from jobs.left_sessions import LeftSessions
 from jobs.migrations import patience, upgrade
 from jobs.sqlite_driver import in_thread
-from jobs.sqlite_lock import BEGIN_TO_READ, BEGIN_TO_WRITE
-from jobs.told_ahead import TakeRows, telling, told_of
+from jobs.sqlite_lock import BEGIN_TO_READ
+from jobs.told_ahead import OneStatement, Rows, told_of
 
 __all__ = [
     "CommitUnknown",
@@ -130,7 +130,7 @@ class Database:
 
     async def fetch(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
-    ) -> Sequence[Row[Any]]:
+    ) -> Rows:
         """The rows of one reading statement, which is a snapshot by itself.
 
         Raises Unavailable, within ANSWER_SECONDS. A cancelled caller waits for the rows first: to
@@ -138,9 +138,7 @@ class Database:
         """
         return await self._to_its_end(self._rows(statement, parameters))
 
-    async def _rows(
-        self, statement: Executable, parameters: Mapping[str, Any] | None
-    ) -> Sequence[Row[Any]]:
+    async def _rows(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Rows:
         try:
             async with asyncio.timeout_at(self._until(ANSWER_SECONDS)):
                 try:
@@ -241,8 +239,8 @@ class Database:
         statement: Executable,
         parameters: Mapping[str, Any] | None = None,
         *,
-        ahead: TakeRows | None = None,
-    ) -> Sequence[Row[Any]]:
+        ahead: Callable[[Rows], None] | None = None,
+    ) -> Rows:
         """The rows that one writing statement returns, which is a transaction by itself.
 
         A third of the round trips of `write`, and nothing tells a failed statement from a lost
@@ -255,11 +253,14 @@ class Database:
         self,
         statement: Executable,
         parameters: Mapping[str, Any] | None,
-        ahead: TakeRows | None,
-    ) -> Sequence[Row[Any]]:
+        ahead: Callable[[Rows], None] | None,
+    ) -> Rows:
         try:
+            if self.dialect == "sqlite":
+                work = OneStatement(statement, parameters)
+                return await in_thread(self._writer, told_of(work, ahead))
             async with self._place():
-                return await _alone(self._write_alone, statement, parameters, ahead)
+                return await _alone(self._write_alone, statement, parameters)
         except DRIVER_ERRORS as error:
             meaning = meaning_of(error)
             if isinstance(meaning, Unavailable):
@@ -300,7 +301,7 @@ class Database:
 
         try:
             if at_once and self.dialect == "sqlite":
-                return await in_thread(self._writer, told_of(work, committed_now, ahead))
+                return await in_thread(self._writer, told_of(work, ahead, committed_now))
             async with (
                 asyncio.timeout_at(until),
                 self._place(),
@@ -345,12 +346,8 @@ async def _alone(
     engine: AsyncEngine,
     statement: Executable,
     parameters: Mapping[str, Any] | None,
-    ahead: TakeRows | None = None,
-) -> Sequence[Row[Any]]:
+) -> Rows:
     if engine.dialect.name == "sqlite":
-        if ahead is not None:
-            work = telling(statement, parameters, ahead)
-            return await in_thread(engine, lambda of: of.transact(BEGIN_TO_WRITE, work, _nothing))
         return await in_thread(engine, lambda thread: thread.alone(statement, parameters))
     async with engine.connect() as connection:
         result = await connection.execute(statement, parameters)

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from jobs.attempt_log import AttemptLog
@@ -149,7 +150,7 @@ async def generate(
                 workshop, claimed, attempt_log, answered, watch, heard, first_deadline, asked
             )
 
-        cut = await _run(in_turn(), stop, workshop.settings)
+        cut = await _run(in_turn(), stop, workshop.settings, asked)
     if asked is not None:
         # Its end may be long in being stored.
         await asked.let_go()
@@ -248,18 +249,22 @@ async def _read_context(workshop: Workshop, claimed: Claimed, deadline: float) -
 
 
 async def _run(
-    work: Coroutine[Any, Any, None], stop: Stop, settings: Settings
+    work: Coroutine[Any, Any, None], stop: Stop, settings: Settings, asked: Asked | None
 ) -> Failure | StopReason | None:
     """Why the rounds did not end in an answer; None when they did. They are over either way."""
     seconds = settings.relay_generation_timeout_seconds
     rounds = asyncio.create_task(work)
-    asked = stop.asked()
+    stopped = stop.asked()
+    first_of = partial(asyncio.wait, {rounds, stopped}, return_when=asyncio.FIRST_COMPLETED)
     try:
-        await asyncio.wait({rounds, asked}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        over, _ = await first_of(timeout=seconds)
+        if not over and asked is not None:
+            # Its time began when its claim was stored.
+            await first_of(timeout=await asked.confirmed())
         if rounds.done():
             return _failure_of(_error_of(rounds), settings)
     finally:
-        asked.cancel()
+        stopped.cancel()
         await end_tasks({rounds})
     if not rounds.cancelled() and (error := rounds.exception()) is not None:
         log.info("the rounds failed while they were stopped", extra={"reason": str(error)})

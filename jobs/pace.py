@@ -15,7 +15,7 @@ class Pace:
     def __init__(self, measures: Measures, claimed: Claimed) -> None:
         self._measures = measures
         self._after = claimed.reset or "queued"
-        self._began_at = time.monotonic()
+        self._began_at = 0.0
         self._heard_at = 0.0
         # Seconds in the queue; none can be told of an attempt that took over from another.
         self._waited: float | None = None
@@ -23,7 +23,8 @@ class Pace:
             self._waited = (claimed.started_at - claimed.created_at) / 1000
 
     def begin(self) -> None:
-        """Counts it: its claim is stored."""
+        """Counts it, and its time from now on: its claim is stored."""
+        self._began_at = time.monotonic()
         self._measures.attempts[self._after] += 1
         if self._waited is not None:
             self._measures.queue_wait.add(self._waited)

@@ -137,10 +137,13 @@ class Provider:
         `take` is called from the loop and must not block. `first_deadline` is a `time.monotonic()`
         value: something must have come by then, tries included. However this ends, the connection
         to the model is not left open; after `Finished` it is kept for the next round. `asked` is
-        where this very request went ahead.
+        where this very request went ahead: nothing of it is read, and no time counts, before it is
+        confirmed.
 
         Raises ProviderFailed, and what `take` raises; what was given before remains good.
         """
+        if asked is not None and asked.is_left:
+            first_deadline += await asked.confirmed()
         for number in range(1, TRIES + 1):
             reading = _Reading(self._secret, self._token_seconds, take)
             try:

@@ -8,6 +8,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
+import msgspec
+
 from jobs.attempt_scope import attempt_scope
 from jobs.cancelling import end_tasks
 from jobs.errors import JobsError
@@ -18,6 +20,7 @@ from jobs.provider import Asked
 from jobs.queue import job_of
 from jobs.store.breakers import BreakerOpen
 from jobs.store.claims import Claimed, claim, hand_over, let_go
+from jobs.tracing import NO_TRACES
 
 log = logging.getLogger(__name__)
 
@@ -126,11 +129,18 @@ class Runner:
     async def _claim(self, generation_id: str, seen_attempt: int) -> Claimed | None:
         self._claiming[generation_id] += 1
         self._settled.clear()
+        asked: Asked | None = None
         begun: Running | None = None
+        over = False
 
         def ahead(claimed: Claimed) -> None:
-            nonlocal begun
-            if not self._stopping and (asked := ask_ahead(self._workshop, claimed)) is not None:
+            nonlocal asked, begun
+            # A database that is given up may tell of it after this has ended.
+            if self._stopping or over:
+                return
+            asked = ask_ahead(self._workshop, claimed)
+            # A span that was begun would tell of an attempt that may come to nothing.
+            if asked is not None and self._workshop.traces is NO_TRACES:
                 begun = self._begin(claimed, asked)
 
         claimed: Claimed | None = None
@@ -147,20 +157,26 @@ class Runner:
                 ahead=ahead,
             )
             if claimed is not None:
-                # What is to end at once must not read an answer first.
-                if begun is None or self._stopping or claimed.cancel_requested:
+                if begun is None:
+                    self._run(self._begin(claimed, asked))
+                    asked = None
+                elif self._stopping or not _is_same(begun.claimed, claimed):
+                    # What is to end at once must not read an answer first.
                     self._run(self._begin(claimed))
                 else:
                     self._run(begun)
-                    begun = None
+                    begun = asked = None
             return claimed
         finally:
             self._claiming[generation_id] -= 1
             self._claiming += Counter()
             if not self._claiming:
                 self._settled.set()
+            over = True
             if begun is not None:
                 await _forget(begun)
+            elif asked is not None:
+                await asked.let_go()
 
     def _begin(self, claimed: Claimed, asked: Asked | None = None) -> Running:
         """Begins an attempt; one whose model was asked ahead waits to be confirmed."""
@@ -267,6 +283,11 @@ class Runner:
         # In this turn of the loop the attempt asks its model, for whose words readers wait.
         await asyncio.sleep(0)
         await self._workshop.ending.signals.changed(claimed.owner, started(claimed))
+
+
+def _is_same(told: Claimed, stored: Claimed) -> bool:
+    """Whether what is stored is what was told ahead; at a second try it began a little later."""
+    return msgspec.structs.replace(told, started_at=stored.started_at) == stored
 
 
 async def _forget(begun: Running) -> None:

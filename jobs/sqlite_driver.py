@@ -15,6 +15,7 @@ from sqlalchemy import PoolProxiedConnection, QueuePool
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from jobs.sqlite_lock import BEGIN_TO_WRITE, begin_to_write
 from jobs.sqlite_statements import Statements, as_sqlalchemy
 from jobs.sqlite_thread import ThreadWork
 
@@ -76,6 +77,9 @@ class OneHopConnection(aiosqlite.Connection):
     ) -> tuple[sqlite3.Cursor, list[Any], bool]:
         """Runs in the thread: the cursor, its first rows, and whether there may be more."""
         cursor = self._conn.cursor()
+        if sql == BEGIN_TO_WRITE:
+            begin_to_write(self._conn)
+            return cursor, [], False
         (cursor.executemany if many else cursor.execute)(sql, parameters)
         if cursor.description is None:
             return cursor, [], False

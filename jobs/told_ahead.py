@@ -5,6 +5,7 @@ Nobody else sees it yet, and it is gone if that fails.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable, Row
@@ -14,27 +15,26 @@ from jobs.sqlite_lock import BEGIN_TO_WRITE
 from jobs.sqlite_thread import ThreadWork
 
 T = TypeVar("T")
-TakeRows = Callable[[Sequence[Row[Any]]], None]
+Rows = Sequence[Row[Any]]
 
 
-def telling(
-    statement: Executable, parameters: Mapping[str, Any] | None, take: TakeRows
-) -> Callable[[AsyncConnection], Awaitable[Sequence[Row[Any]]]]:
-    """Work that gives the rows of this statement, of which `take` is told ahead, in the loop."""
-    loop = asyncio.get_running_loop()
+@dataclass(frozen=True, slots=True)
+class OneStatement:
+    """Work that gives the rows of a statement."""
 
-    async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
-        rows = (await connection.execute(statement, parameters)).all()
-        loop.call_soon_threadsafe(take, rows)
-        return rows
+    statement: Executable
+    parameters: Mapping[str, Any] | None
 
-    return work
+    async def __call__(self, connection: AsyncConnection) -> Rows:
+        """Runs it; without rows it gives none."""
+        result = await connection.execute(self.statement, self.parameters)
+        return result.all() if result.returns_rows else ()
 
 
 def told_of(
     work: Callable[[AsyncConnection], Awaitable[T]],
-    committing: Callable[[], None],
     take: Callable[[T], None] | None,
+    committing: Callable[[], None] = lambda: None,
 ) -> Callable[[ThreadWork], T]:
     """A transaction for the database's thread, of whose result `take` is told ahead, in the loop.
 

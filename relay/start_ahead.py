@@ -2,17 +2,19 @@
 
 Its reader is subscribed, then it is enqueued, and what is then left to wait for is the commit. A
 worker's claim waits for that too, since SQLite has one writer at a time: it finds the row as it was
-stored, or nothing.
+stored, or nothing, or gives up waiting, and the job is for nothing then.
 """
 
 import asyncio
+import time
 from contextvars import copy_context
 
 from jobs.cancelling import end_tasks
+from jobs.sqlite_lock import BUSY_SECONDS
 from jobs.store.intake import Accepted
 from relay.follow import Follower
 from relay.services import Services
-from relay.streaming import start_joined
+from relay.streaming import start_accepted, start_joined
 
 
 class StartAhead:
@@ -25,6 +27,8 @@ class StartAhead:
         # Where it hears of it, in a call from the database's thread, no span is known.
         self._context = copy_context()
         self._told: Accepted | None = None
+        self._told_at = 0.0
+        self._over = False
         self._starting: asyncio.Task[None] | None = None
 
     @property
@@ -40,8 +44,10 @@ class StartAhead:
 
     def begin(self, accepted: Accepted) -> None:
         """Starts this one, unless there is more to do for it or another was begun."""
-        if self._told is None and accepted.starts and not accepted.interrupted:
-            self._told = accepted
+        # A database that is given up may tell of it after its caller has left.
+        is_first = self._told is None and not self._over
+        if is_first and accepted.starts and not accepted.interrupted:
+            self._told, self._told_at = accepted, time.monotonic()
             self._starting = asyncio.get_running_loop().create_task(
                 start_joined(self._services, self._follower, accepted), context=self._context
             )
@@ -49,14 +55,18 @@ class StartAhead:
     async def finish(self, accepted: Accepted) -> None:
         """Returns once what was stored is started, which may be another than was begun."""
         starting, self._starting = self._starting, None
-        if starting is not None:
-            await starting
-        if self._told is not accepted:
-            # The job of one that was not stored may have been taken for nothing.
+        if starting is None:
             await start_joined(self._services, self._follower, accepted)
+            return
+        await starting
+        given_up = time.monotonic() - self._told_at >= BUSY_SECONDS
+        if given_up or self._told is not accepted:
+            # Its job may have been taken for nothing: there was no row, or no end of the waiting.
+            await start_accepted(self._services, accepted)
 
     async def let_go(self) -> None:
         """Ends what was begun and not finished; what was enqueued is a job for nothing."""
+        self._over = True
         starting, self._starting = self._starting, None
         if starting is not None:
             await end_tasks([starting])

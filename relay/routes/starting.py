@@ -128,7 +128,6 @@ async def _start_listening(call: Call, new: NewGeneration) -> Response:
         if not accepted.replayed:
             await ahead.finish(accepted)
             return stream_joined(call.services, follower, headers)
-        await ahead.let_go()
         follower.close()
         follows = Follower(call.services.sources, accepted.generation.id)
         response = await stream_events(call.services, follows)

@@ -1,15 +1,23 @@
 """SQLite's lock for writing is taken soon after it is let go of, and waited for in bounded time."""
 
+import asyncio
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import sqlite_lock
+from jobs.database import Database
+from jobs.errors import Unavailable
 from jobs.sqlite_lock import BEGIN_TO_WRITE, BUSY_SECONDS, begin_to_write
 
 
@@ -116,3 +124,63 @@ def test_another_error_is_raised_at_once(holder: Holder, mine: sqlite3.Connectio
         begin_to_write(mine)
     assert holder.waits == []
     assert busy_timeout(mine) == BUSY_SECONDS * 1000
+
+
+@pytest.mark.parametrize("how", ["write", "write_at_once", "write_one", "write_one ahead"])
+async def test_every_write_waits_for_it_so(
+    tmp_path: Path, mine: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    mine.execute("CREATE TABLE t (i)")
+    waited = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        waited.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(sqlite_lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    insert = text("INSERT INTO t VALUES (1)")
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(insert)
+
+    async def write(db: Database) -> None:
+        match how:
+            case "write":
+                await db.write(work)
+            case "write_at_once":
+                await db.write_at_once(work)
+            case "write_one":
+                await db.write_one(insert)
+            case _:
+                await db.write_one(insert, ahead=lambda _: None)
+
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path / 'lock.db'}") as db:
+        # Its connection is made before the lock is taken.
+        await write(db)
+        assert not waited.is_set()
+        mine.execute(BEGIN_TO_WRITE)
+        writing = asyncio.create_task(write(db))
+        assert await asyncio.to_thread(waited.wait, 5)
+        assert not writing.done()
+        mine.execute("ROLLBACK")
+        await writing
+        assert [row.n for row in await db.fetch(text("SELECT count(*) AS n FROM t"))] == [2]
+
+
+async def test_a_write_that_never_gets_it_stores_nothing_and_says_so(
+    tmp_path: Path, mine: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine.execute("CREATE TABLE t (i)")
+    monkeypatch.setattr(sqlite_lock, "BUSY_SECONDS", 0.1)
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("INSERT INTO t VALUES (1)"))
+
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path / 'lock.db'}") as db:
+        mine.execute(BEGIN_TO_WRITE)
+        for write in (db.write, db.write_at_once):
+            with pytest.raises(Unavailable):
+                await write(work)
+        mine.execute("ROLLBACK")
+        assert [row.n for row in await db.fetch(text("SELECT count(*) AS n FROM t"))] == [0]
+        await db.write(work)

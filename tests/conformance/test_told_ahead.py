@@ -75,12 +75,9 @@ async def test_a_commit_that_fails_is_no_claim_though_it_was_told_ahead(
     acts = sqlite_acts
     one = (await acts.accept()).generation.id
     told: list[Claimed] = []
-    with before_commits(monkeypatch, refuse):
-        # It is tried once more, without being told, and that fails as well.
-        monkeypatch.setattr("jobs.sqlite_thread.ThreadWork.alone", lambda *_: refuse())
-        with pytest.raises(CommitUnknown):
-            await claim_ahead(acts, one, told)
-    monkeypatch.undo()
+    # It is tried once more, without being told, and that fails as well.
+    with before_commits(monkeypatch, refuse), pytest.raises(CommitUnknown):
+        await claim_ahead(acts, one, told)
     assert len(told) == 1
     assert (await read_generation(acts.db, "ann", one)).state is State.QUEUED
     assert await acts.claim(one) is not None

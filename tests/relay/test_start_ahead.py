@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
@@ -12,9 +13,13 @@ from jobs import keys
 from jobs.generation import Kind
 from jobs.ids import new_id
 from jobs.queue import Queue
+from jobs.sqlite_lock import BUSY_SECONDS
 from jobs.store.intake import Accepted, NewGeneration, accept
+from jobs.store.reads import read_generation
 from relay.accepting import budget_of
 from relay.follow import Follower
+from relay.routes import starting
+from relay.services import Services
 from relay.start_ahead import StartAhead
 from tests.relay.edge import EdgeRelay
 from tests.relay.live import CHAT, Live, relay_settings, served
@@ -176,6 +181,54 @@ async def test_what_is_begun_for_nothing_is_ended_with_the_request(
     assert ended.is_set()
 
 
+async def test_what_was_begun_and_turns_out_to_be_a_replay_is_ended_before_that_is_shown(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await live.author.running()
+    await live.author.end(log)
+    ended = await read_generation(live.services.db, "local", log.generation_id)
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def hangs(*_: object) -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    async def replays(
+        services: Services, new: NewGeneration, generation_id: str, ahead: Callable[..., None]
+    ) -> Accepted:
+        # The first try was told and failed; then another request with the same key was first.
+        ahead(Accepted(msgspec.structs.replace(ended, id=generation_id), False, True, (), "local"))
+        await asked.wait()
+        return Accepted(ended, True, False, (), "local")
+
+    monkeypatch.setattr(Queue, "enqueue", hangs)
+    monkeypatch.setattr(starting, "accept_generation", replays)
+    async with ask(f"{live.url}/v1/generations?stream=true", method="POST", body=CHAT) as answer:
+        assert gone.is_set()
+        events = await answer.finish()
+    assert (answer.status, answer.headers["idempotent-replay"]) == (200, "true")
+    assert events[-1].event == "completed"
+    assert live.services.sources.hub.channels == 0
+
+
+@pytest.mark.parametrize(("took", "times"), [(BUSY_SECONDS - 1, 1), (BUSY_SECONDS, 2)])
+async def test_what_took_longer_to_be_stored_than_a_claim_waits_is_enqueued_again(
+    live: Live, monkeypatch: pytest.MonkeyPatch, took: float, times: int
+) -> None:
+    accepted = await store(live, "slow")
+    follower = Follower(live.services.sources, accepted.generation.id)
+    ahead = StartAhead(live.services, follower)
+    with enqueued(monkeypatch) as ids:
+        ahead.begin(accepted)
+        ahead._told_at -= took
+        await ahead.finish(accepted)
+        assert ids == [accepted.generation.id] * times
+    follower.close()
+
+
 @pytest.mark.parametrize("there_is_more", ["it interrupts", "it waits in line"])
 async def test_where_there_is_more_to_do_nothing_is_begun_before_it_is_stored(
     live: Live, monkeypatch: pytest.MonkeyPatch, there_is_more: str
@@ -220,8 +273,12 @@ async def test_what_was_begun_and_is_let_go_keeps_no_subscription(
     assert live.services.sources.hub.channels == 1
     await ahead.let_go()
     assert live.services.sources.hub.channels == 0
-    # Again does nothing, nor does a second one that was told.
+    # Again does nothing, nor does what is told too late.
     await ahead.let_go()
+    late = StartAhead(live.services, follower)
+    await late.let_go()
+    late.begin(accepted)
+    assert late._starting is None
 
 
 async def test_a_reader_that_leaves_while_it_is_stored_leaves_nothing_open(

@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.sqlite_thread import ThreadWork
+from jobs.told_ahead import OneStatement
 
 T = TypeVar("T")
 
@@ -39,13 +40,13 @@ Work = Callable[..., Any]
 
 
 def is_claim(work: Work) -> bool:
-    """Whether this is the transaction of a claim that is told ahead."""
-    return work.__qualname__.startswith("telling.")
+    """Whether this is the transaction of a claim."""
+    return isinstance(work, OneStatement) and "lease_ms" in (work.parameters or {})
 
 
 def is_admission(work: Work) -> bool:
     """Whether this is the transaction that stores a generation."""
-    return work.__qualname__ == "Admission.run"
+    return getattr(work, "__qualname__", "") == "Admission.run"
 
 
 @contextmanager
@@ -90,3 +91,14 @@ def refuse() -> None:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR
     raise OperationalError("COMMIT", None, error)
+
+
+def refusing_first() -> Callable[[], None]:
+    """Fails so the first time it is called."""
+    left = [refuse]
+
+    def act() -> None:
+        if left:
+            left.pop()()
+
+    return act
