@@ -66,12 +66,13 @@ async def tasks_at_rest() -> int:
 
 
 def tasks_of_jobs() -> int:
-    """How many run it now."""
-    running = 0
+    """How many run it now, but for the one request that is made before it is asked for."""
+    names = []
     for task in asyncio.all_tasks():
         code = getattr(task.get_coro(), "cr_code", None)
-        running += code is not None and "/jobs/" in code.co_filename.split("/tests/")[-1]
-    return running
+        if code is not None and "/jobs/" in code.co_filename.split("/tests/")[-1]:
+            names.append(code.co_qualname)
+    return len(names) - ("Provider._post" in names)
 
 
 async def test_a_running_generation_is_two_tasks_and_none_a_token(work: Work) -> None:
