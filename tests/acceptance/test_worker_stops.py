@@ -13,7 +13,7 @@ from jobs.worker import DRAIN_SECONDS
 from tests.jobs.at_work import Work, at_work, text_of
 from tests.services import DelayingProxy, Direction, eventually
 
-GRACE = 1.4
+GRACE = 2.5
 
 
 @pytest.fixture
