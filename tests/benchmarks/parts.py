@@ -78,12 +78,12 @@ async def append(url: str) -> float:
         ) as publisher,
     ):
         logs = [started(publisher, f"gen_{number}") for number in range(LOGS)]
-        started = time.process_time()
+        began = time.process_time()
         for _ in range(FLUSHES):
             for log in logs:
                 log.append_text(TOKEN)
             assert await publisher.drain(10)
-        return (time.process_time() - started) / FLUSHES / LOGS * 1e6
+        return (time.process_time() - began) / FLUSHES / LOGS * 1e6
 
 
 def costs() -> Iterator[tuple[str, str, float]]:
