@@ -1,7 +1,8 @@
 """The publisher's way to the logs: a flush is one write, its answer one callback, and no task.
 
-Logs that only go on by a frame, or are looked at, take a script that does no more; whatever it
-leaves alone, and all that begins, ends or is to live on, takes the one that knows every condition.
+Logs that only go on by a frame, or are looked at, take a script that does no more, and one alone
+that this connection wrote last, plain commands; whatever these leave, and all that begins, ends or
+is to live on, takes the script that knows every condition.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import hiredis
 from redis.exceptions import NoScriptError
 
 from jobs import keys
+from jobs.own_tail import REPLIES, OwnTails
 from jobs.redis_calls import RedisCalls, open_calls
 from jobs.redis_wire import Address, failure
 from jobs.stream_log import (
@@ -34,6 +36,7 @@ class DirectLog:
 
     def __init__(self, calls: RedisCalls) -> None:
         self._calls = calls
+        self._own = OwnTails()
 
     def send(self, appends: Sequence[Append], take: TakeAnswers) -> None:
         """Appends and publishes for many generations; `take` is called once, in bounded time.
@@ -41,7 +44,34 @@ class DirectLog:
         It gets what Redis refused, or one of REDIS_FAILURES where it is not known what became of
         the appends. Only to be called when the flush before was answered.
         """
-        _Flush(self._calls, appends, take).begin()
+        if not self._calls.connected:
+            self._own.forget()
+        if len(appends) > 1:
+            _Flush(self._calls, appends, take).begin()
+            return
+        [append] = appends
+        if _goes_on(append) and (packed := self._own.transaction(append)):
+            self._calls.ask(packed, REPLIES, partial(self._went_on, appends, take))
+        else:
+            _Flush(self._calls, appends, partial(self._found, append, take)).begin()
+
+    def _went_on(
+        self, appends: Sequence[Append], take: TakeAnswers, replies: list[Any] | Exception
+    ) -> None:
+        if isinstance(replies, Exception):
+            take(replies)
+        elif self._own.took(appends[0], replies):
+            take([Appended(Outcome.APPLIED, 1, appends[0].first)])
+        else:
+            _Flush(self._calls, appends, take).look()
+
+    def _found(
+        self, append: Append, take: TakeAnswers, answers: list[Appended] | Exception
+    ) -> None:
+        if not isinstance(answers, Exception):
+            [found] = answers
+            self._own.found(append.generation_id, found.attempt, found.seq)
+        take(answers)
 
 
 @contextmanager
@@ -72,6 +102,10 @@ class _Flush:
         for number, one in enumerate(self._appends):
             (moving if _goes_on(one) else others).append(number)
         self._ask(moving, others)
+
+    def look(self) -> None:
+        """Asks the script that knows every condition, of all of them."""
+        self._ask([], list(range(len(self._appends))))
 
     def _ask(self, moving: list[int], others: list[int], *, load: bool = False) -> None:
         commands = []

@@ -2,9 +2,9 @@
 
 One flush is in flight at a time and takes what all generations have. After a quarter of
 `RELAY_FLUSH_MS` without one a token leaves at once; sooner, it waits until that is over, and up to
-all of it where flushing would take too much of the processor, or where its log is a fast one, of
-which whoever joins reads every entry. A Redis that is away delays nothing but the events
-themselves: they are kept as text and timeline, and sent again from where the log is.
+all of it where flushing would take too much of the processor, or where its log rests, as
+`jobs/rest.py` says. A Redis that is away delays nothing but the events themselves: they are kept as
+text and timeline, and sent again from where the log is.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from jobs.attempt_log import AttemptLog
 from jobs.direct_log import TakeAnswers, open_direct_log
 from jobs.outage import Outage
 from jobs.redis_link import REDIS_FAILURES
+from jobs.rest import SHARE_OF_LONGEST_PAUSE, rest
 from jobs.stream_log import Append, Appended, Outcome, StreamLog
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,6 @@ LOGS_A_FLUSH = 256
 BYTES_A_FLUSH = 1 << 20
 SHARE_OF_A_CORE = 0.1
 """What flushing may cost when it is frequent: one of 1 ms of processor time is followed by 9 ms."""
-SHARE_OF_LONGEST_PAUSE = 1 / 4
-"""What passes at least until the next flush: a fast model's log, too, is no entry a token."""
-FAST_PIECES = 2
-"""A log that gets more pieces than these in the shortest pause is fast: it takes the longest."""
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LAST_SECONDS = 1.0
 REFRESHES_A_LIFE = 6
@@ -187,7 +184,7 @@ class Publisher:
         if self._idle.is_set():
             self._idle.clear()
             self._behind_since = self._loop.time()
-        if urgent:
+        if urgent or 0 < attempt_log.rests_for <= attempt_log.pieces:
             attempt_log.rests_until = 0.0
         if self._flushing:
             self._urgent |= urgent
@@ -282,18 +279,17 @@ class Publisher:
         size = 0
         for attempt_log in chosen:
             del self._dirty[attempt_log]
-            self._note_pace(attempt_log)
+            self._note_pace(attempt_log, alone=len(chosen) == 1)
             append = self._next_append(attempt_log)
             batch.append((attempt_log, append))
             size += sum(map(len, append.frames))
             if size >= BYTES_A_FLUSH:
                 break
 
-    def _note_pace(self, attempt_log: AttemptLog) -> None:
-        since, attempt_log.left_at = attempt_log.left_at, self._began
-        shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
-        is_fast = attempt_log.pieces * shortest > FAST_PIECES * (self._began - since)
-        attempt_log.rests_until = self._began + self._longest_pause if is_fast else 0.0
+    def _note_pace(self, attempt_log: AttemptLog, *, alone: bool) -> None:
+        passed, attempt_log.left_at = self._began - attempt_log.left_at, self._began
+        seconds, pieces = rest(attempt_log.pieces, passed, self._longest_pause, alone=alone)
+        attempt_log.rests_until, attempt_log.rests_for = self._began + seconds, pieces
 
     def _next_append(self, attempt_log: AttemptLog) -> Append:
         frames = attempt_log.unsent() if attempt_log.located else ()

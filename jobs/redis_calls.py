@@ -35,6 +35,11 @@ class RedisCalls:
         self.connections = 0
         """How many connections were made so far."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether the next call goes over the connection of the one before."""
+        return self._wire is not None
+
     def ask(self, commands: bytes, count: int, take: Take) -> None:
         """Sends so many packed commands; `take` is called once, within CALL_TIMEOUT_SECONDS.
 

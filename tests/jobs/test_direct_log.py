@@ -38,7 +38,7 @@ async def ran(rig: Rig) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("logs", [1, 100])
+@pytest.mark.parametrize("logs", [2, 100])
 async def test_logs_that_go_on_are_one_command_and_three_within_it(
     redis_url: str, logs: int
 ) -> None:
