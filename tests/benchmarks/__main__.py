@@ -3,6 +3,7 @@
 Run it on a quiet machine, and compare with a run of the same day: only ratios count.
 """
 
+import statistics
 import sys
 from pathlib import Path
 
@@ -19,13 +20,16 @@ def _parts() -> None:
 
 
 def _streams() -> None:
-    print("| streams | relay | worker | Redis | µs a token |\n|---|---|---|---|---|")  # noqa: T201
+    print("| streams | relay | worker | Redis | µs a token | of |\n|---|---|---|---|---|---|")  # noqa: T201
     points = []
-    for number, cost in streams.sweep():
-        total = sum(cost.values())
-        points.append((number, total))
+    for number, costs in streams.sweep():
+        totals = [sum(cost.values()) for cost in costs]
+        middle = statistics.median(totals)
+        points.append((number, middle))
+        cost = streams.median(costs)
         each = " | ".join(f"{cost[name]:.0f}" for name in ("relay", "worker", "redis"))
-        print(f"| {number} | {each} | {total:.0f} |", flush=True)  # noqa: T201
+        of = ", ".join(f"{total:.0f}" for total in totals)
+        print(f"| {number} | {each} | {middle:.0f} | {of} |", flush=True)  # noqa: T201
     title = f"Cost of a delivered token, {streams.TOKENS_A_SECOND} tokens a second in all"
     PLOT.write_text(plot.curve(points, title, "streams at once", "µs of CPU, all processes"))
 

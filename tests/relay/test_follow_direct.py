@@ -1,8 +1,10 @@
 """Live events past the stream's own task: the same bytes in the same order, for next to no work."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -175,3 +177,44 @@ async def test_a_live_event_passes_the_servers_send_but_none_that_wraps_it(
         await author.end(log)
         rest = b"".join([piece async for piece in pieces])
     assert b"event: completed" in rest.lower()
+
+
+async def test_a_reader_is_two_tasks_of_its_relay_however_much_it_is_sent(
+    open_relay: OpenRelay, author: Author
+) -> None:
+    log = await author.running()
+    await author.flush()
+    async with open_relay() as relay, live_server(create_app(services=relay.services)) as url:
+        at = urlsplit(url)
+        get = (
+            f"GET /v1/generations/{log.generation_id}/events HTTP/1.1\r\nHost: {at.netloc}\r\n\r\n"
+        )
+        readers: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        counts: list[int] = []
+        for _ in range(2):
+            for _ in range(10):
+                reader, writer = await asyncio.open_connection(at.hostname, at.port)
+                writer.write(get.encode())
+                assert b"event: status" in await reader.readuntil(b"event: status")
+                readers.append((reader, writer))
+            counts.append(await tasks_at_rest())
+            for number in range(20):
+                log.append_text(f"<{len(counts)}.{number}>")
+                await author.flush()
+            for reader, _ in readers:
+                await reader.readuntil(b"<%d.19>" % len(counts))
+            counts.append(await tasks_at_rest())
+        for _, writer in readers:
+            writer.close()
+        await author.end(log)
+    assert counts[0] == counts[1]
+    assert counts[2] == counts[3] == counts[0] + 2 * 10
+
+
+async def tasks_at_rest() -> int:
+    """How many tasks there are for longer than a moment: ticks and beats are some, too."""
+    looks = []
+    for _ in range(20):
+        looks.append(len(asyncio.all_tasks()))
+        await asyncio.sleep(0.01)
+    return min(looks)
