@@ -67,7 +67,7 @@ class AttemptLog:
         self.rests_until = 0.0
         """Until when what is appended may wait for more, by that clock; set by the publisher."""
         self.rests_for = 0
-        """With so many pieces it waits no longer; 0 where the time alone counts; set by it, too."""
+        """Once so many pieces wait it rests no longer; 0: until then; set by the publisher."""
         self._terminal: bytes | None = None
         self.fenced = False
         """Whether a newer attempt writes this generation's log; set by the publisher."""

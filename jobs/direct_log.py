@@ -14,7 +14,7 @@ import hiredis
 from redis.exceptions import NoScriptError
 
 from jobs import keys
-from jobs.own_tail import REPLIES, OwnTails
+from jobs.own_tail import REPLIES, OwnTails, took
 from jobs.redis_calls import RedisCalls, open_calls
 from jobs.redis_wire import Address, failure
 from jobs.stream_log import (
@@ -51,19 +51,41 @@ class DirectLog:
             return
         [append] = appends
         if _goes_on(append) and (packed := self._own.transaction(append)):
-            self._calls.ask(packed, REPLIES, partial(self._went_on, appends, take))
+            self._calls.ask(packed, REPLIES, partial(self._went_on, append, take))
         else:
             _Flush(self._calls, appends, partial(self._found, append, take)).begin()
 
-    def _went_on(
-        self, appends: Sequence[Append], take: TakeAnswers, replies: list[Any] | Exception
-    ) -> None:
+    def _went_on(self, append: Append, take: TakeAnswers, replies: list[Any] | Exception) -> None:
         if isinstance(replies, Exception):
             take(replies)
-        elif self._own.took(appends[0], replies):
-            take([Appended(Outcome.APPLIED, 1, appends[0].first)])
-        else:
-            _Flush(self._calls, appends, take).look()
+            return
+        try:
+            went_on = took(append, replies)
+        except Exception as error:
+            self._calls.reconnect()
+            take(error)
+            return
+        if went_on:
+            self._own.found(append.generation_id, append.attempt, append.first)
+            take([Appended(Outcome.APPLIED, append.attempt, append.first)])
+            return
+        refused = isinstance(replies[-1], hiredis.ReplyError)
+        if refused and not str(replies[-1]).startswith("EXECABORT"):
+            # It may still be waiting for the end, and take all that follows into the transaction.
+            self._calls.reconnect()
+        _Flush(self._calls, [append], partial(self._looked, append, take, refused)).look()
+
+    def _looked(
+        self,
+        append: Append,
+        take: TakeAnswers,
+        refused: bool,
+        answers: list[Appended] | Exception,
+    ) -> None:
+        if refused and not isinstance(answers, Exception):
+            # What is refused for a while, as by a full server, is refused to the script as well.
+            self._own.give_up()
+        self._found(append, take, answers)
 
     def _found(
         self, append: Append, take: TakeAnswers, answers: list[Appended] | Exception
@@ -126,7 +148,9 @@ class _Flush:
         try:
             answers = self._read(moving, others, loaded, replies)
         except Exception as error:
-            # An answer that makes no sense: unheard of, it would end all publishing for good.
+            # An answer that makes no sense: unheard of, it would end all publishing for good. It
+            # may be another question's, as all that would follow on this connection.
+            self._calls.reconnect()
             answers = error
         if answers is not None:
             self._take(answers)

@@ -9,8 +9,6 @@ what is published of an entry that was refused: it is an older attempt's, or fol
 
 from typing import Any
 
-import hiredis
-
 from jobs import keys
 from jobs.stream_log import Append
 
@@ -33,12 +31,16 @@ class OwnTails:
 
     def __init__(self) -> None:
         self._seqs: dict[str, int] = {}
-        self._refused = False
+        self._given_up = False
 
     def forget(self) -> None:
         """Knows of none any more: the connection is another one."""
         self._seqs.clear()
-        self._refused = False
+
+    def give_up(self) -> None:
+        """Knows of none from now on: this server takes no transactions."""
+        self._seqs.clear()
+        self._given_up = True
 
     def found(self, generation_id: str, attempt: int, seq: int) -> None:
         """Takes note of a log's last entry, as this connection has just seen or written it."""
@@ -46,14 +48,19 @@ class OwnTails:
             # None, or that of a later attempt: the script is to know of every entry of it.
             self._seqs.pop(generation_id, None)
             return
-        if len(self._seqs) >= LOGS_REMEMBERED:
+        if self._given_up:
+            return
+        if len(self._seqs) >= LOGS_REMEMBERED and generation_id not in self._seqs:
             self._seqs.clear()
         self._seqs[generation_id] = seq
 
     def transaction(self, append: Append) -> bytes | None:
-        """The packed commands that put its one frame behind the last; None where that is unsafe."""
+        """The packed commands that put its frame behind the log's last; None where that is unknown.
+
+        For an append that does no more than that: of one frame of a first attempt, and no end.
+        """
         is_known = self._seqs.get(append.generation_id) == append.first - 1
-        if self._refused or not is_known or len(append.frames) != 1:
+        if not is_known or len(append.frames) != 1:
             return None
         log = keys.log(append.generation_id).encode()
         live = keys.live(append.generation_id).encode()
@@ -65,15 +72,10 @@ class OwnTails:
             len(live), live, len(head) + len(frame), head, frame,
         )  # fmt: skip
 
-    def took(self, append: Append, replies: list[Any]) -> bool:
-        """Whether the transaction did what it should; if not, the log is to be looked at."""
-        if isinstance(replies[0], hiredis.ReplyError):
-            # No transactions here, only the commands one by one.
-            self._refused = True
-            return False
-        match replies[-1]:
-            case [there, bytes(), _] if there == append.first - 1:
-                self._seqs[append.generation_id] = append.first
-                return True
-        self._seqs.pop(append.generation_id, None)
-        return False
+
+def took(append: Append, replies: list[Any]) -> bool:
+    """Whether the transaction did what it should; if not, the log is to be looked at."""
+    match replies[-1]:
+        case [int(there), bytes(), int()]:
+            return there == append.first - 1
+    return False

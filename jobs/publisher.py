@@ -214,8 +214,8 @@ class Publisher:
         if not self._dirty:
             self._idle.set()
             return
-        first = min(one.rests_until for one in self._dirty)
-        self._schedule(max(self._earliest, first), self._urgent)
+        due = min(one.rests_until for one in self._dirty)
+        self._schedule(max(self._earliest, due), self._urgent)
 
     def _flush(self) -> None:
         self._timer = self._soon = None
@@ -227,8 +227,7 @@ class Publisher:
             # What it was for was let go since.
             self._go_on()
             return
-        batch: list[tuple[AttemptLog, Append]] = []
-        self._batch = batch
+        batch = self._batch = []
         self.counts.flushes += 1
         try:
             self._take(chosen, batch)
@@ -270,16 +269,17 @@ class Publisher:
         self._earliest = self._began + min(pause, self._longest_pause)
 
     def _due_now(self) -> list[AttemptLog]:
-        """What leaves with the flush that begins; a fast log does once half its pause is over."""
+        """What leaves with this flush: a fast log once half its rest is over, quick ones always."""
         due_by = self._began + self._longest_pause / 2
-        due = (one for one in self._dirty if one.rests_until <= due_by)
+        due = (one for one in self._dirty if one.rests_until <= due_by or one.rests_for)
         return list(islice(due, LOGS_A_FLUSH))
 
     def _take(self, chosen: list[AttemptLog], batch: list[tuple[AttemptLog, Append]]) -> None:
         size = 0
         for attempt_log in chosen:
             del self._dirty[attempt_log]
-            self._note_pace(attempt_log, alone=len(chosen) == 1)
+            if attempt_log.located and attempt_log.pending:
+                self._note_pace(attempt_log, alone=len(chosen) == 1)
             append = self._next_append(attempt_log)
             batch.append((attempt_log, append))
             size += sum(map(len, append.frames))
@@ -318,8 +318,8 @@ class Publisher:
             on_fenced()
             return
         there = answer.seq if answer.attempt == attempt_log.attempt else 0
-        if there < attempt_log.sent:
-            self.counts.reseeds += 1
+        lost = there < attempt_log.sent
+        self.counts.reseeds += lost
         attempt_log.sent = min(there, attempt_log.seq)
         attempt_log.located = True
         if answer.outcome is Outcome.APPLIED:
@@ -327,6 +327,8 @@ class Publisher:
                 self._refresh.discard(attempt_log)
             if append.announce:
                 self._announce.discard(attempt_log)
+        if lost or attempt_log in self._announce:
+            attempt_log.rests_until = 0.0
         if attempt_log.pending or attempt_log in self._announce:
             self._dirty[attempt_log] = None
         elif attempt_log.ended:
@@ -345,6 +347,7 @@ class Publisher:
             log.error("publishing failed", extra=extra, exc_info=error)
         for attempt_log in logs:
             attempt_log.located = False
+            attempt_log.rests_until = 0.0
             attempt_log.forget_frames()
             if not self._writes(attempt_log):
                 continue

@@ -60,6 +60,13 @@ class RedisCalls:
         else:
             self._connecting = self._loop.create_task(self._connect(commands), name="calls")
 
+    def reconnect(self) -> None:
+        """Gives up the connection, on which an answer made no sense: the next call makes another.
+
+        Only to be called when the call before was answered.
+        """
+        self._drop()
+
     def close(self) -> None:
         """Gives up the connection and the call under way, of whose answer nobody will hear."""
         self._take = None

@@ -7,7 +7,8 @@ SHARE_OF_LONGEST_PAUSE = 1 / 4
 FAST_PIECES = 2
 """A log that gets more pieces than these in the shortest pause is fast: it takes the longest."""
 SHARE_FOR_COMPANY = 1 / 2
-"""How soon after another a piece comes that the next one waits for one more, and for how long."""
+"""Which models are quick: with a piece within this share of the longest pause. The second of two
+waits for one more, until that is so much later than it should be."""
 
 
 class Rest(NamedTuple):

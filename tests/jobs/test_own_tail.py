@@ -1,7 +1,7 @@
 """One log that goes on in a transaction: only where that is safe, and all of it or nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -11,13 +11,14 @@ from redis.exceptions import ResponseError
 
 from jobs import keys, own_tail
 from jobs.direct_log import DirectLog, open_direct_log
-from jobs.own_tail import OwnTails
+from jobs.own_tail import OwnTails, took
 from jobs.redis_wire import Address
 from jobs.stream_log import Append, Message, Outcome
 from tests.jobs.log_appends import APPLIED, GAP, STALE, THERE, append, frames, look, one, sent, told
 from tests.jobs.log_rig import NAME, Rig, open_rig
-from tests.services import DelayingProxy, eventually
+from tests.services import DelayingProxy, RedisServer, eventually
 
+StartRedis = Callable[..., RedisServer]
 SCRIPT = {"evalsha": 1}
 TRANSACTION = {"multi": 1, "exec": 1}
 
@@ -192,7 +193,10 @@ async def test_a_full_server_refuses_all_of_it_and_tells_nobody(redis_url: str) 
         assert await ran(rig) == TRANSACTION
 
 
-async def test_where_transactions_are_refused_it_is_the_script_from_then_on(redis_url: str) -> None:
+@pytest.mark.parametrize("refused", [("-multi", "-exec"), ("-multi",), ("-exec",)])
+async def test_where_transactions_are_refused_it_is_the_script_from_then_on(
+    redis_url: str, refused: tuple[str, ...]
+) -> None:
     async with open_rig(redis_url) as rig:
         await rig.redis.acl_setuser(
             "plain",
@@ -201,21 +205,62 @@ async def test_where_transactions_are_refused_it_is_the_script_from_then_on(redi
             keys=["*"],
             channels=["*"],
             categories=["+@all"],
-            commands=["-multi", "-exec"],
+            commands=refused,
         )
         url = redis_url.replace("redis://", "redis://plain:secret@")
         try:
             with open_direct_log(Address.of_url(url)) as direct:
                 await outcome(direct, append(1, 2))
+                found, _, _ = await outcome(direct, goes_on(3))
+                # Without MULTI its commands were carried out one by one, as the script finds.
+                assert found is (THERE if "-multi" in refused else APPLIED)
                 await ran(rig)
-                # The commands were carried out one by one, as the script then finds.
-                assert await outcome(direct, goes_on(3)) == (THERE, 1, 3)
-                assert await outcome(direct, goes_on(4)) == (APPLIED, 1, 4)
-                assert await outcome(direct, goes_on(5)) == (APPLIED, 1, 5)
-                assert (await ran(rig))["evalsha"] == 3
+                for seq in (4, 5, 6):
+                    assert await outcome(direct, goes_on(seq)) == (APPLIED, 1, seq)
+                assert await ran(rig) == {"evalsha": 3}
+                # Nor over another connection.
+                direct._calls.reconnect()
+                for seq in (7, 8):
+                    assert await outcome(direct, goes_on(seq)) == (APPLIED, 1, seq)
+                assert await ran(rig) == {"evalsha": 2}
         finally:
             await rig.redis.acl_deluser("plain")
+        assert await rig.stored() == frames(1, 8)
+
+
+async def test_a_transaction_that_can_not_be_ended_costs_its_connection(
+    start_redis: StartRedis,
+) -> None:
+    server = start_redis(options=("--rename-command", "EXEC", ""))
+    async with open_direct(server.url) as (rig, direct):
+        await outcome(direct, append(1, 2))
+        for seq in (3, 4, 5):
+            assert await outcome(direct, goes_on(seq)) == (APPLIED, 1, seq)
+        assert direct._calls.connections == 2
         assert await rig.stored() == frames(1, 5)
+
+
+async def test_an_answer_that_can_not_be_read_is_a_failure_and_costs_its_connection(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_direct(redis_url) as (rig, direct):
+        await outcome(direct, append(1, 2))
+        with monkeypatch.context() as patch:
+            patch.setattr("jobs.direct_log.took", lambda append, replies: replies[7])
+            with pytest.raises(IndexError):
+                await outcome(direct, goes_on(3))
+        assert not direct._calls.connected
+        assert (await outcome(direct, append(3, 3)))[0] is THERE
+        assert await outcome(direct, goes_on(4)) == (APPLIED, 1, 4)
+        assert await rig.stored() == frames(1, 4)
+
+
+async def test_a_look_is_the_scripts_wherever_the_log_is_known_to_end(redis_url: str) -> None:
+    async with open_direct(redis_url) as (rig, direct):
+        await outcome(direct, append(1, 2))
+        await ran(rig)
+        assert await outcome(direct, Append(NAME, 1, 3, (), 0)) == (APPLIED, 1, 2)
+        assert await ran(rig) == SCRIPT
 
 
 async def test_wherever_the_connection_is_cut_it_is_appended_and_told_or_neither(
@@ -247,20 +292,16 @@ async def test_wherever_the_connection_is_cut_it_is_appended_and_told_or_neither
         [1, b"1-3", 0],
         [3, b"1-3", 0],
         [2, b"1-3"],
+        [2, b"1-3", hiredis.ReplyError("NOPERM no permission to access one of the channels")],
         b"OK",
         [2, hiredis.ReplyError("ERR The ID specified in XADD is equal or smaller"), 0],
         hiredis.ReplyError("EXECABORT Transaction discarded because of previous errors."),
     ],
 )
 def test_only_the_whole_answer_counts(last: object) -> None:
-    tails = OwnTails()
-    tails.found(NAME, 1, 2)
     replies = [b"OK", b"QUEUED", b"QUEUED", b"QUEUED"]
-    assert not tails.took(goes_on(3), [*replies, last])
-    assert tails.transaction(goes_on(3)) is None
-    tails.found(NAME, 1, 2)
-    assert tails.took(goes_on(3), [*replies, [2, b"1-3", 0]])
-    assert tails.transaction(goes_on(4)) is not None
+    assert not took(goes_on(3), [*replies, last])
+    assert took(goes_on(3), [*replies, [2, b"1-3", 0]])
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +311,11 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         tails.found(f"gen_{number}", 1, 1)
         assert tails.transaction(goes_on(2, name=f"gen_{number}")) is not None
         assert len(tails._seqs) <= 3
+    # What is remembered already makes no other forgotten.
+    tails.found("gen_10", 1, 1)
+    tails.found("gen_11", 1, 1)
+    tails.found("gen_11", 1, 2)
+    assert len(tails._seqs) == 3
 
 
 def test_a_later_attempt_has_no_transaction() -> None:

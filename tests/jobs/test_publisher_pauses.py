@@ -9,11 +9,10 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobs import publisher
-from jobs.attempt_log import AttemptLog
 from jobs.events import Notice
 from tests.jobs.leaping_loop import BACKEND
 from tests.jobs.log_rig import NAME, started
-from tests.jobs.scripted_log import Scripted, over
+from tests.jobs.scripted_log import Scripted, made_fast, over
 from tests.services import eventually
 
 
@@ -158,20 +157,6 @@ async def test_tokens_wait_for_one_another_for_a_quarter_of_the_longest_pause(
     link.stop()
 
 
-async def made_fast(link: publisher.Publisher, scripted: Scripted, name: str) -> AttemptLog:
-    """A log whose second entry carried many pieces, and which waits for its third."""
-    log = started(link, name)
-    log.append_text("a")
-    await scripted.called(1)
-    for _ in range(5):
-        log.append_text("b")
-        await asyncio.sleep(0)
-    await scripted.called(2)
-    await asyncio.sleep(0)
-    log.append_text("c")
-    return log
-
-
 async def test_a_fast_log_gets_an_entry_in_the_longest_pause_alone() -> None:
     scripted = Scripted()
     link = over(scripted, flush_ms=400)
@@ -247,84 +232,6 @@ async def test_a_fast_log_that_is_abandoned_keeps_no_other_waiting() -> None:
     await scripted.called(3)
     assert scripted.at[2] - scripted.at[1] < 0.1
     assert await link.drain(0.5)
-    link.stop()
-
-
-async def quick(link: publisher.Publisher, scripted: Scripted, name: str) -> AttemptLog:
-    """A log of a model that writes a piece in 140 ms, as it is about to write its third."""
-    log = started(link, name)
-    for text in ("a", "b"):
-        log.append_text(text)
-        await asyncio.sleep(0.14)
-    assert len(scripted.calls) == 2
-    return log
-
-
-async def test_of_a_quick_log_that_is_alone_every_other_entry_has_two_pieces() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    log = await quick(link, scripted, NAME)
-    for _ in range(7):
-        log.append_text("c")
-        await asyncio.sleep(0.14)
-    assert await link.drain(2)
-    gaps = [after - before for before, after in pairwise(scripted.at)]
-    assert gaps == pytest.approx([0.14, 0.28, 0.14, 0.28, 0.14, 0.34], abs=0.001)
-    assert all(len(one.frames) == 1 for [one] in scripted.calls)
-    link.stop()
-
-
-async def test_a_piece_of_a_quick_log_waits_for_company_until_its_rest_is_over() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    log = await quick(link, scripted, NAME)
-    log.append_text("c")
-    assert await link.drain(2)
-    # Half of the longest pause after the next piece was to come.
-    assert scripted.at[2] - scripted.at[1] == pytest.approx(0.14 + 0.2, abs=0.001)
-    link.stop()
-
-
-async def test_a_second_piece_that_comes_during_a_flush_leaves_after_the_shortest_pause() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    log = await quick(link, scripted, NAME)
-    log.append_text("c")
-    other = started(link, "gen_other")
-    scripted.gate.clear()
-    other.append_text("x")
-    await scripted.called(3)
-    assert [one.generation_id for one in scripted.calls[2]] == [NAME, "gen_other"]
-    log.append_text("d")
-    log.append_text("e")
-    scripted.gate.set()
-    await scripted.called(4)
-    assert scripted.at[3] - scripted.at[2] == pytest.approx(0.1, abs=0.001)
-    link.stop()
-
-
-async def test_a_piece_of_a_quick_log_waits_for_none_where_others_leave_with_it() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    logs = [started(link, f"gen_{n}") for n in range(2)]
-    for _ in range(5):
-        for log in logs:
-            log.append_text("a")
-        await asyncio.sleep(0.14)
-    assert await link.drain(2)
-    gaps = [after - before for before, after in pairwise(scripted.at)]
-    assert gaps == pytest.approx([0.14] * 4, abs=0.001)
-    link.stop()
-
-
-async def test_what_is_urgent_waits_for_no_company() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=400)
-    log = await quick(link, scripted, NAME)
-    log.append_text("c")
-    log.append("notice", Notice("demo", "now"))
-    await scripted.called(3)
-    assert scripted.at[2] - scripted.at[1] == pytest.approx(0.14, abs=0.001)
     link.stop()
 
 

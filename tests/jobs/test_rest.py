@@ -13,7 +13,7 @@ def test_a_lone_piece_soon_after_another_has_the_next_one_wait_for_company() -> 
 
 
 def test_two_pieces_have_the_next_one_wait_for_nothing() -> None:
-    assert rest(2, 0.010, LONGEST, alone=True) == NONE
+    assert rest(2, 0.007, LONGEST, alone=True) == NONE
 
 
 def test_where_a_flush_is_of_others_too_a_piece_waits_for_no_company() -> None:

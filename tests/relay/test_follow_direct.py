@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -190,31 +191,27 @@ async def test_a_reader_is_two_tasks_of_its_relay_however_much_it_is_sent(
             f"GET /v1/generations/{log.generation_id}/events HTTP/1.1\r\nHost: {at.netloc}\r\n\r\n"
         )
         readers: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        counts: list[int] = []
-        for _ in range(2):
-            for _ in range(10):
+        for readers_now in (10, 20):
+            while len(readers) < readers_now:
                 reader, writer = await asyncio.open_connection(at.hostname, at.port)
                 writer.write(get.encode())
                 assert b"event: status" in await reader.readuntil(b"event: status")
                 readers.append((reader, writer))
-            counts.append(await tasks_at_rest())
+            await eventually(lambda n=readers_now: set(tasks_of_many().values()) == {n})
+            assert len(tasks_of_many()) == 2
             for number in range(20):
-                log.append_text(f"<{len(counts)}.{number}>")
+                log.append_text(f"<{readers_now}.{number}>")
                 await author.flush()
             for reader, _ in readers:
-                await reader.readuntil(b"<%d.19>" % len(counts))
-            counts.append(await tasks_at_rest())
+                await reader.readuntil(b"<%d.19>" % readers_now)
+            await eventually(lambda n=readers_now: set(tasks_of_many().values()) == {n})
+            assert len(tasks_of_many()) == 2
         for _, writer in readers:
             writer.close()
         await author.end(log)
-    assert counts[0] == counts[1]
-    assert counts[2] == counts[3] == counts[0] + 2 * 10
 
 
-async def tasks_at_rest() -> int:
-    """How many tasks there are for longer than a moment: ticks and beats are some, too."""
-    looks = []
-    for _ in range(20):
-        looks.append(len(asyncio.all_tasks()))
-        await asyncio.sleep(0.01)
-    return min(looks)
+def tasks_of_many() -> dict[str, int]:
+    """How many tasks there are by what they run, of which there are so many as of readers."""
+    names = Counter(getattr(one.get_coro(), "__qualname__", "") for one in asyncio.all_tasks())
+    return {name: count for name, count in names.items() if count >= 10}
