@@ -1,8 +1,8 @@
 """The generation's event log in Redis: fenced appends, exact reads, messages to live readers.
 
-A stream a generation; entry ids are `<attempt>-<seq>`, set by the writer. A log is dense: what would
-leave a hole is refused, or found as it is written and dropped, and the writer seeds it anew from
-what it holds. The log may vanish at any moment; SQL is the truth.
+A stream a generation; entry ids are `<attempt>-<seq>`, set by the writer. A log is dense: what
+would leave a hole is refused, or found as it is written and dropped, and the writer seeds it anew
+from what it holds. The log may vanish at any moment; SQL is the truth.
 """
 
 import hashlib
