@@ -66,8 +66,6 @@ class AttemptLog:
         """When its last entry began to leave, by the loop's clock; set by the publisher."""
         self.rests_until = 0.0
         """Until when what is appended may wait for more, by that clock; set by the publisher."""
-        self.rests_for = 0
-        """Once so many pieces wait it rests no longer; 0: until then; set by the publisher."""
         self._terminal: bytes | None = None
         self.fenced = False
         """Whether a newer attempt writes this generation's log; set by the publisher."""
@@ -103,8 +101,6 @@ class AttemptLog:
             # Whoever is to hear of it was told with the first piece: this is once a model token.
             self._batch.append(text)
             self.characters += len(text)
-            if len(self._batch) == self.rests_for:
-                self._on_change(self, False)
         elif text:
             self.told_anything = True
             self._seal_delta()

@@ -27,9 +27,10 @@ from openai.types.chat import ChatCompletionChunk
 
 from jobs.asked_ahead import AskedAhead
 from jobs.provider_blank import Blanks
+from jobs.provider_connection import MayWait, PushedBody, Take, at_once
 from jobs.provider_endpoint import endpoint_of, is_direct, key_of
 from jobs.provider_errors import ProviderFailed, is_passing, refused
-from jobs.provider_http import BODY, PushedBody, PushTransport, Take
+from jobs.provider_http import BODY, PushTransport
 from jobs.provider_round import CallPiece, Finished, ModelEvent, RoundReader, TextPiece
 from jobs.provider_silence import ModelSilent, SilenceWatch
 from jobs.settings import Settings
@@ -75,7 +76,7 @@ class ModelRequest:
 
 Answer = openai.AsyncStream[ChatCompletionChunk]
 Asked = AskedAhead[Answer]
-Read = Callable[[Take], Awaitable[None]]
+Read = Callable[[Take, MayWait], Awaitable[None]]
 """Gives the pieces of a body until no more are wanted; again gives what is left of it."""
 TakeEvents = Callable[[Sequence[ModelEvent]], None]
 
@@ -83,8 +84,9 @@ TakeEvents = Callable[[Sequence[ModelEvent]], None]
 class Provider:
     """An OpenAI-compatible chat-completions endpoint; one a worker, its connections are kept."""
 
-    def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, settings: Settings, may_wait: MayWait) -> None:
         self._client = client
+        self._may_wait = may_wait
         # Whole: the SDK would put it together, and parse it once more, for each request.
         base = client.base_url
         self._url = str(base.copy_with(raw_path=base.raw_path + b"chat/completions"))
@@ -97,9 +99,10 @@ class Provider:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator[Self]:
+    async def open(cls, settings: Settings, may_wait: MayWait = at_once) -> AsyncIterator[Self]:
         """The endpoint of `OPENAI_BASE_URL` (OpenAI's own without it) with `OPENAI_API_KEY`.
 
+        `may_wait` is asked after what was given: whether what follows may wait for more of it.
         Only an endpoint of one's own may go without a key. Raises InvalidSetting.
         """
         url, key = endpoint_of(settings), key_of(settings)
@@ -109,9 +112,9 @@ class Provider:
             max_retries=0,
             # Reads have no timeout of their own: comments would defeat it, the watch does not care.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-            http_client=_http_client(url),
+            http_client=_http_client(url, settings.relay_flush_ms / 1000),
         ) as client:
-            provider = cls(client, settings)
+            provider = cls(client, settings, may_wait)
             if is_direct(url):
                 provider._blanks = Blanks(partial(provider._post, {}))
             try:
@@ -145,7 +148,7 @@ class Provider:
         if asked is not None and asked.is_left:
             first_deadline += await asked.confirmed()
         for number in range(1, TRIES + 1):
-            reading = _Reading(self._secret, self._token_seconds, take)
+            reading = _Reading(self._secret, self._token_seconds, take, self._may_wait)
             try:
                 await self._one_try(request, reading, first_deadline, asked)
                 return
@@ -170,7 +173,7 @@ class Provider:
             finished = False
             try:
                 with watch:
-                    await read(reading.feed)
+                    await read(reading.feed, reading.may_wait)
             except ModelSilent as silence:
                 if reading.finish_reason is None:
                     raise self._silent(reading.heard) from silence
@@ -183,7 +186,7 @@ class Provider:
             if finished:
                 with suppress(TimeoutError, *_LOST):
                     async with asyncio.timeout(_REST_SECONDS):
-                        await read(lambda _: True)
+                        await read(lambda _: True, at_once)
 
     async def _ask(self, request: ModelRequest) -> Answer:
         body = {
@@ -257,10 +260,14 @@ class Provider:
 class _Reading:
     """What one try has given so far."""
 
-    def __init__(self, secret: str, token_seconds: float, take: TakeEvents) -> None:
+    def __init__(
+        self, secret: str, token_seconds: float, take: TakeEvents, may_wait: MayWait
+    ) -> None:
         self._reader = RoundReader(secret)
         self._token_seconds = token_seconds
         self._take = take
+        self._may_wait = may_wait
+        self._gave = False
         self._over = False
         # A kept connection calls back where it was opened, for an earlier generation: what is
         # logged and traced there must be this one's.
@@ -275,6 +282,13 @@ class _Reading:
     def finish_reason(self) -> str | None:
         """The model's, once it came."""
         return self._reader.finish_reason
+
+    def may_wait(self) -> bool:
+        """Whether what follows the last piece may wait for more: not where that gave nothing.
+
+        It may be the first that is shown at all, as where a model has thought.
+        """
+        return self._gave and self._may_wait()
 
     def feed(self, piece: bytes) -> bool:
         """Takes a piece of the body; whether more is wanted. Raises ProviderFailed."""
@@ -299,6 +313,7 @@ class _Reading:
             self._give(self._reader.end())
 
     def _give(self, batch: Sequence[ModelEvent]) -> None:
+        self._gave = bool(batch)
         if batch:
             self.given = True
             self._take(batch)
@@ -306,7 +321,7 @@ class _Reading:
             raise self._reader.failure
 
 
-async def _read(response: httpx2.Response, take: Take) -> None:
+async def _read(response: httpx2.Response, take: Take, _: MayWait) -> None:
     """Gives the body's pieces to `take`, decoded, until it wants no more; raises _LOST."""
     if not response.is_stream_consumed:
         async with aclosing(response.aiter_bytes()) as pieces:
@@ -370,11 +385,10 @@ def _asked_wait(headers: Mapping[str, str]) -> float:
     return 0.0
 
 
-def _http_client(url: httpx2.URL) -> httpx2.AsyncClient:
+def _http_client(url: httpx2.URL, longest_wait: float) -> httpx2.AsyncClient:
     if is_direct(url):
-        return httpx2.AsyncClient(
-            transport=PushTransport(_KEEP_ALIVE_SECONDS), trust_env=False, follow_redirects=True
-        )
+        transport = PushTransport(_KEEP_ALIVE_SECONDS, longest_wait)
+        return httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=True)
     return openai.DefaultAioHttpClient(
         # 0 = no limit, which the worker's own number of jobs sets.
         limits=httpx2.Limits(max_connections=0, keepalive_expiry=_KEEP_ALIVE_SECONDS),

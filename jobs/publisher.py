@@ -2,9 +2,9 @@
 
 One flush is in flight at a time and takes what all generations have. After a quarter of
 `RELAY_FLUSH_MS` without one a token leaves at once; sooner, it waits until that is over, and up to
-all of it where flushing would take too much of the processor, or where its log rests, as
-`jobs/rest.py` says. A Redis that is away delays nothing but the events themselves: they are kept as
-text and timeline, and sent again from where the log is.
+all of it where flushing would take too much of the processor, or where its log is a fast one, of
+which whoever joins reads every entry. A Redis that is away delays nothing but the events
+themselves: they are kept as text and timeline, and sent again from where the log is.
 """
 
 import asyncio
@@ -14,15 +14,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 from jobs.attempt_log import AttemptLog
 from jobs.direct_log import TakeAnswers, open_direct_log
 from jobs.outage import Outage
+from jobs.publish_counts import Lag, PublishCounts
 from jobs.redis_link import REDIS_FAILURES
-from jobs.rest import SHARE_OF_LONGEST_PAUSE, rest
 from jobs.stream_log import Append, Appended, Outcome, StreamLog
 
 log = logging.getLogger(__name__)
@@ -31,31 +30,16 @@ LOGS_A_FLUSH = 256
 BYTES_A_FLUSH = 1 << 20
 SHARE_OF_A_CORE = 0.1
 """What flushing may cost when it is frequent: one of 1 ms of processor time is followed by 9 ms."""
+SHARE_OF_LONGEST_PAUSE = 1 / 4
+"""What passes at least until the next flush: a fast model's log, too, is no entry a token."""
+FAST_PIECES = 2
+"""A log that gets more pieces than these in the shortest pause is fast: it takes the longest."""
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_LAST_SECONDS = 1.0
 REFRESHES_A_LIFE = 6
 """How often a running log's time to live is set anew before it would be over."""
 GIVE_UP_AFTER_SECONDS = 60.0
 """How long the end of a generation is tried to be told; its readers then learn it from the row."""
-
-
-@dataclass(slots=True)
-class PublishCounts:
-    """What the publisher did, for metrics and for tests on work that grows wrongly."""
-
-    flushes: int = 0
-    failures: int = 0
-    reseeds: int = 0
-    stale: int = 0
-    given_up: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """How far Redis is behind what was appended: events, and the age in seconds of the oldest."""
-
-    events: int
-    seconds: float
 
 
 class Logs(Protocol):
@@ -92,6 +76,7 @@ class Publisher:
         self._timer_due = 0.0
         self._urgent = False
         self._earliest = 0.0
+        self._has_time = False
         self._backoff = 0.0
         self._outage = Outage("publishing to Redis")
         self._loop = asyncio.get_running_loop()
@@ -163,6 +148,13 @@ class Publisher:
         waits = not self._idle.is_set()
         return Lag(events, self._loop.time() - self._behind_since if waits else 0.0)
 
+    def has_time(self) -> bool:
+        """Whether an entry would leave alone, and soon, as the last did: one of two may wait.
+
+        Where flushes are shared, or dear, they have pieces wait for each other already.
+        """
+        return self._has_time
+
     def _writes(self, attempt_log: AttemptLog) -> bool:
         """Whether this log is still written: not abandoned, fenced, ended or given up."""
         return self._logs.get(attempt_log.generation_id) is attempt_log
@@ -184,7 +176,7 @@ class Publisher:
         if self._idle.is_set():
             self._idle.clear()
             self._behind_since = self._loop.time()
-        if urgent or 0 < attempt_log.rests_for <= attempt_log.pieces:
+        if urgent:
             attempt_log.rests_until = 0.0
         if self._flushing:
             self._urgent |= urgent
@@ -267,11 +259,12 @@ class Publisher:
         shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
         pause = max(shortest, self._spent / SHARE_OF_A_CORE)
         self._earliest = self._began + min(pause, self._longest_pause)
+        self._has_time = len(batch) == 1 and pause == shortest
 
     def _due_now(self) -> list[AttemptLog]:
-        """What leaves with this flush: a fast log once half its rest is over, quick ones always."""
+        """What leaves with this flush; a fast log does once half its pause is over."""
         due_by = self._began + self._longest_pause / 2
-        due = (one for one in self._dirty if one.rests_until <= due_by or one.rests_for)
+        due = (one for one in self._dirty if one.rests_until <= due_by)
         return list(islice(due, LOGS_A_FLUSH))
 
     def _take(self, chosen: list[AttemptLog], batch: list[tuple[AttemptLog, Append]]) -> None:
@@ -279,17 +272,18 @@ class Publisher:
         for attempt_log in chosen:
             del self._dirty[attempt_log]
             if attempt_log.located and attempt_log.pending:
-                self._note_pace(attempt_log, alone=len(chosen) == 1)
+                self._note_pace(attempt_log)
             append = self._next_append(attempt_log)
             batch.append((attempt_log, append))
             size += sum(map(len, append.frames))
             if size >= BYTES_A_FLUSH:
                 break
 
-    def _note_pace(self, attempt_log: AttemptLog, *, alone: bool) -> None:
+    def _note_pace(self, attempt_log: AttemptLog) -> None:
         passed, attempt_log.left_at = self._began - attempt_log.left_at, self._began
-        seconds, pieces = rest(attempt_log.pieces, passed, self._longest_pause, alone=alone)
-        attempt_log.rests_until, attempt_log.rests_for = self._began + seconds, pieces
+        shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
+        is_fast = attempt_log.pieces * shortest > FAST_PIECES * passed
+        attempt_log.rests_until = self._began + self._longest_pause if is_fast else 0.0
 
     def _next_append(self, attempt_log: AttemptLog) -> Append:
         frames = attempt_log.unsent() if attempt_log.located else ()
@@ -336,6 +330,7 @@ class Publisher:
 
     def _failed(self, logs: list[AttemptLog], error: BaseException) -> None:
         self.counts.failures += 1
+        self._has_time = False
         self._backoff = min(max(self._backoff * 2, BACKOFF_FIRST_SECONDS), BACKOFF_LAST_SECONDS)
         now = self._loop.time()
         self._earliest = now + self._backoff * random.uniform(0.5, 1.0)

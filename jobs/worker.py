@@ -84,7 +84,6 @@ async def run_worker(
         calls = await stack.enter_async_context(open_pipeline(Address.of_url(url)))
         arq = await stack.enter_async_context(open_arq(url))
         pubsub = await stack.enter_async_context(open_pubsub(url))
-        provider = await stack.enter_async_context(Provider.open(settings))
         journal = stack.enter_context(open_own_journal(journal_dir, fsync))
         stream_log = StreamLog(redis, call=calls.call)
         publisher = await stack.enter_async_context(
@@ -95,6 +94,7 @@ async def run_worker(
                 lease_seconds=lease,
             )
         )
+        provider = await stack.enter_async_context(Provider.open(settings, publisher.has_time))
         signals, queue = Signals(calls), Queue(calls)
         ending = Ending(database, publisher, signals, queue, journal, Measures(kinds), kinds)
         # However the worker ends, while its journal is still open.

@@ -87,3 +87,16 @@ async def test_a_running_generation_is_two_tasks_and_none_a_token(work: Work) ->
         )
         counts.append(await tasks_at_rest())
     assert counts[1] - counts[0] == 2 * 10
+
+
+async def test_a_quick_stream_that_is_alone_has_fewer_entries_than_tokens(work: Work) -> None:
+    # Slow enough for any machine to tell how quick that is.
+    await work.hire(relay_flush_ms=400)
+    asked = await work.ask("Hello", model="demo-tokens-16-10")
+    assert (await work.ended(asked)).state is State.COMPLETED
+    events = await work.told(asked)
+    tokens = [event.data["text"] for event in events if event.name == "token"]
+    assert "".join(tokens).split() == [f"t{number}" for number in range(1, 17)]
+    # Ten where no pair comes apart.
+    assert 8 <= len(tokens) <= 13
+    assert max(len(text.split()) for text in tokens) == 2
