@@ -112,7 +112,7 @@ class Provider:
             max_retries=0,
             # Reads have no timeout of their own: comments would defeat it, the watch does not care.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-            http_client=_http_client(url, settings.relay_flush_ms / 1000),
+            http_client=_http_client(url, settings),
         ) as client:
             provider = cls(client, settings, may_wait)
             if is_direct(url):
@@ -267,7 +267,7 @@ class _Reading:
         self._token_seconds = token_seconds
         self._take = take
         self._may_wait = may_wait
-        self._gave = False
+        self._gave_text = False
         self._over = False
         # A kept connection calls back where it was opened, for an earlier generation: what is
         # logged and traced there must be this one's.
@@ -284,11 +284,11 @@ class _Reading:
         return self._reader.finish_reason
 
     def may_wait(self) -> bool:
-        """Whether what follows the last piece may wait for more: not where that gave nothing.
+        """Whether what follows the last piece may wait for more: not where that gave no text.
 
         It may be the first that is shown at all, as where a model has thought.
         """
-        return self._gave and self._may_wait()
+        return self._gave_text and self._may_wait()
 
     def feed(self, piece: bytes) -> bool:
         """Takes a piece of the body; whether more is wanted. Raises ProviderFailed."""
@@ -313,7 +313,7 @@ class _Reading:
             self._give(self._reader.end())
 
     def _give(self, batch: Sequence[ModelEvent]) -> None:
-        self._gave = bool(batch)
+        self._gave_text = bool(batch) and isinstance(batch[-1], TextPiece)
         if batch:
             self.given = True
             self._take(batch)
@@ -385,8 +385,10 @@ def _asked_wait(headers: Mapping[str, str]) -> float:
     return 0.0
 
 
-def _http_client(url: httpx2.URL, longest_wait: float) -> httpx2.AsyncClient:
+def _http_client(url: httpx2.URL, settings: Settings) -> httpx2.AsyncClient:
     if is_direct(url):
+        # While pieces wait, the model must not be taken for silent.
+        longest_wait = min(settings.relay_flush_ms / 1000, settings.relay_token_timeout_seconds / 2)
         transport = PushTransport(_KEEP_ALIVE_SECONDS, longest_wait)
         return httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=True)
     return openai.DefaultAioHttpClient(

@@ -5,14 +5,13 @@ No task wakes for a token, which is half of what reading one costs through a gen
 
 import asyncio
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import httptools
 import httpx2
 
-from jobs.provider_pairs import InPairs
+from jobs.provider_pairs import InPairs, in_pairs
 
 HEAD_BYTES = 1 << 16
 HELD_BYTES = 1 << 18
@@ -198,9 +197,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         if (sock := transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if sys.platform == "linux":
-                # Elsewhere who waits for a socket may not hear of it once it need wait no longer.
-                self.pairs = InPairs(sock, self._longest_wait)
+            self.pairs = in_pairs(sock, self._longest_wait)
 
     def data_received(self, data: bytes) -> None:
         """Parses what came (asyncio.Protocol)."""

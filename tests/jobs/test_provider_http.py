@@ -11,6 +11,7 @@ import pytest
 from jobs.provider import _http_client
 from jobs.provider_connection import HELD_BYTES, Connection, PushedBody
 from jobs.provider_http import BODY, PushTransport
+from jobs.settings import Settings
 from tests.jobs.raw_model import (
     END,
     HEAD,
@@ -219,14 +220,14 @@ async def test_an_endpoint_behind_a_proxy_is_asked_through_it(
     for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     url = httpx2.URL("https://models.test/v1")
-    async with _http_client(url, 0.015) as direct:
+    async with _http_client(url, Settings()) as direct:
         assert isinstance(direct._transport, PushTransport)
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    async with _http_client(url, 0.015) as proxied:
+    async with _http_client(url, Settings()) as proxied:
         assert isinstance(proxied, openai.DefaultAioHttpClient)
         assert not isinstance(proxied._transport, PushTransport)
     monkeypatch.setenv("no_proxy", "models.test")
-    async with _http_client(url, 0.015) as passed_by:
+    async with _http_client(url, Settings()) as passed_by:
         assert isinstance(passed_by._transport, PushTransport)
 
 

@@ -31,8 +31,8 @@ class Socket:
         self.least = 1
         self.reads: list[tuple[float, int, float]] = []
         """When, how many pieces, and how long the first of them had been there."""
-        self.pairs = InPairs(cast(socket.socket, self), LONGEST)
         self._loop = asyncio.get_running_loop()
+        self.pairs = InPairs(cast(socket.socket, self), LONGEST, self._loop.time)
         self._there: list[tuple[float, int]] = []
         self._may_wait = may_wait
 
@@ -78,10 +78,48 @@ async def test_of_a_quick_body_three_pairs_and_a_single_piece_take_turns() -> No
     assert sock.least == 1
 
 
-@pytest.mark.parametrize("pace", [0.04, 0.21], ids=["fast", "slow"])
+@pytest.mark.parametrize("pace", [0.04, 0.151], ids=["fast", "slow"])
 async def test_a_body_that_is_not_quick_is_read_as_it_comes(pace: float) -> None:
     sock = Socket(lambda: True)
     assert await at_pace(sock, 12, pace) == [1] * 12
+
+
+async def test_one_that_is_just_quick_enough_still_comes_in_pairs() -> None:
+    sock = Socket(lambda: True)
+    assert await at_pace(sock, 9, 0.149) == [1, 1, 2, 2, 2, 1]
+
+
+async def test_two_pieces_that_came_at_once_are_not_taken_for_one() -> None:
+    sock = Socket(lambda: True)
+    sock.arrive()
+    await asyncio.sleep(PACE)
+    sock.arrive(2 * SIZE)
+    await asyncio.sleep(PACE)
+    assert await at_pace(sock, 8) == [1, 1, 1, 2, 2, 2, 1]
+
+
+async def test_where_the_second_never_comes_in_time_it_is_waited_for_less_and_less_often() -> None:
+    sock = Socket(lambda: True)
+    waits = 0
+    for _ in range(300):
+        sock.arrive()
+        # As from a sender that holds it back until the one before was read.
+        while sock.least > 1:
+            waits += 1
+            await asyncio.sleep(SHARE_TO_WAIT * LONGEST + 0.001)
+        await asyncio.sleep(PACE)
+    assert [number for _, number, _ in sock.reads] == [1] * 300
+    assert waits == 9
+
+
+async def test_one_wait_in_vain_is_soon_forgotten() -> None:
+    sock = Socket(lambda: True)
+    for _ in range(3):
+        sock.arrive()
+        await asyncio.sleep(PACE)
+    await asyncio.sleep(LONGEST)
+    sock.reads.clear()
+    assert await at_pace(sock, 11) == [1, 1, 1, 1, 2, 2, 2, 1]
 
 
 async def test_whoever_may_not_wait_reads_as_it_comes() -> None:

@@ -1,12 +1,14 @@
 """What a quick model sends is read in pairs off real connections, plain and TLS, on both loops."""
 
 import asyncio
+import errno
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import msgspec
@@ -16,7 +18,7 @@ import uvloop
 from jobs.provider import Provider
 from jobs.provider_connection import PushedBody
 from jobs.provider_http import BODY, PushTransport
-from jobs.provider_pairs import SHARE_TO_WAIT
+from jobs.provider_pairs import SHARE_TO_WAIT, in_pairs
 from tests.jobs.provider_runs import ASK, settings_for, text_of
 from tests.jobs.raw_model import (
     DONE,
@@ -215,3 +217,26 @@ async def test_what_follows_thoughts_waits_for_nothing_and_what_follows_text_may
                 first_deadline=time.monotonic() + 5,
             )
     assert batches == ["a", "bc", ""]
+
+
+def test_a_kernel_that_refuses_the_mark_has_all_read_as_it_comes() -> None:
+    class Refusing:
+        def setsockopt(self, *_: object) -> None:
+            raise OSError(errno.ENOPROTOOPT, "no such option")
+
+    assert in_pairs(cast(socket.socket, Refusing()), LONGEST) is None
+
+
+async def test_a_long_flush_lets_no_model_pass_for_silent() -> None:
+    steps = [step for one in "abc" for step in (framed(sse(delta(content=one))), Pause(0.5))]
+    end = framed(sse(delta("stop")) + DONE) + END
+    batches: list[str] = []
+    async with raw_model((HEAD, Pause(0.5), *steps, end)) as model:
+        settings = msgspec.structs.replace(settings_for(model.url, token=0.8), relay_flush_ms=2000)
+        async with Provider.open(settings, lambda: True) as provider:
+            await provider.round(
+                ASK,
+                lambda batch: batches.append(text_of(batch)),
+                first_deadline=time.monotonic() + 5,
+            )
+    assert "".join(batches) == "abc"
