@@ -52,10 +52,9 @@ class InPairs:
         # How much the last read brought that waited for nothing.
         self._alone = 0
         self._in_a_row = 0
-        # How many waits for two in a row there were in which they did not come, and for how many
-        # reads there is no other.
-        self._in_vain = 0
+        # For how many reads nothing is waited for, and was not after the last wait in vain.
         self._let_be = 0
+        self._in_vain = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def read(self, size: int, may_wait: Callable[[], bool]) -> None:
@@ -104,8 +103,7 @@ class InPairs:
         self._timer = self._loop.call_later(self._longest, self._waited_in_vain)
 
     def _waited_in_vain(self) -> None:
-        self._in_vain += 1
-        self._let_be = min(1 << self._in_vain, MOST_READS_LET_BE)
+        self._let_be = self._in_vain = min(2 * max(self._in_vain, 1), MOST_READS_LET_BE)
         self.stop()
 
     def _least(self) -> int:
