@@ -21,9 +21,10 @@ from tests.services.redis_server import redis_binary
 
 @dataclass(slots=True)
 class System:
-    """The processes by name, and the relay's port."""
+    """The processes by name, the relay's port and its database's file."""
 
     port: int
+    database: Path
     processes: dict[str, psutil.Process] = field(default_factory=dict)
 
     def cpu(self) -> dict[str, float]:
@@ -101,9 +102,10 @@ def system(**variables: str) -> Iterator[System]:
         server = RedisServer(binary, persistence=True)
         stack.callback(server.close)
         upstream, port = free_port(), free_port()
+        database = directory / "relay.db"
         environment = {
             **os.environ,
-            "RELAY_DATABASE_URL": f"sqlite+aiosqlite:///{directory}/relay.db",
+            "RELAY_DATABASE_URL": f"sqlite+aiosqlite:///{database}",
             "RELAY_REDIS_URL": server.url,
             "RELAY_JOURNAL_DIR": f"{directory}/journal",
             "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream}/v1",
@@ -129,7 +131,7 @@ def system(**variables: str) -> Iterator[System]:
         environment["PYTHONPATH"] = os.getcwd()
         subprocess.run((*relay, "migrate"), env=environment, cwd=directory, check=True)
         started(sys.executable, "-m", "tests.benchmarks.upstream", str(upstream))
-        running = System(port)
+        running = System(port, database)
         running.processes["worker"] = started(*relay, "worker")
         running.processes["relay"] = started(*relay, "serve", "--port", str(port))
         running.processes["redis"] = psutil.Process(server.pid)
