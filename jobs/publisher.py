@@ -1,24 +1,23 @@
 """Carries the appended events of all generations of this worker to Redis, off the model's path.
 
-One flush is in flight at a time and takes what all generations have. After a quarter of
-`RELAY_FLUSH_MS` without one a token leaves at once; sooner, it waits until that is over, and up to
-all of it where flushing would take too much of the processor, or where its log is a fast one, of
-which whoever joins reads every entry. A Redis that is away delays nothing but the events
-themselves: they are kept as text and timeline, and sent again from where the log is.
+One flush is in flight at a time and takes what all generations have; where that is too much, others
+follow at once. After a quarter of `RELAY_FLUSH_MS` without one a token leaves at once; sooner, it
+waits until that is over, and up to all of it where flushing would take too much of the processor,
+or where its log is a fast one, of which whoever joins reads every entry. A Redis that is away
+delays nothing but the events: kept as text and timeline, they are sent again from where the log is.
 """
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from itertools import islice
 from typing import Protocol
 
 from jobs.attempt_log import AttemptLog
 from jobs.direct_log import TakeAnswers, open_direct_log
+from jobs.flush_pause import FlushPause
 from jobs.outage import Outage
 from jobs.publish_counts import Lag, PublishCounts
 from jobs.redis_link import REDIS_FAILURES
@@ -28,14 +27,8 @@ log = logging.getLogger(__name__)
 
 LOGS_A_FLUSH = 256
 BYTES_A_FLUSH = 1 << 20
-SHARE_OF_A_CORE = 0.1
-"""What flushing may cost when it is frequent: one of 1 ms of processor time is followed by 9 ms."""
-SHARE_OF_LONGEST_PAUSE = 1 / 4
-"""What passes at least until the next flush: a fast model's log, too, is no entry a token."""
 FAST_PIECES = 2
 """A log that gets more pieces than these in the shortest pause is fast: it takes the longest."""
-BACKOFF_FIRST_SECONDS = 0.05
-BACKOFF_LAST_SECONDS = 1.0
 REFRESHES_A_LIFE = 6
 """How often a running log's time to live is set anew before it would be over."""
 GIVE_UP_AFTER_SECONDS = 60.0
@@ -54,7 +47,7 @@ class Publisher:
 
     def __init__(self, to: Logs, *, flush_ms: float, ttl_ms: int, running_ttl_ms: int):
         self._to = to
-        self._longest_pause = flush_ms / 1000
+        self._pause = FlushPause(flush_ms / 1000)
         self._ttl_ms = ttl_ms
         self._running_ttl_ms = running_ttl_ms
         self._logs: dict[str, AttemptLog] = {}
@@ -65,19 +58,15 @@ class Publisher:
         self._announce: set[AttemptLog] = set()
         self._give_up_at: dict[AttemptLog, float] = {}
         self._on_fenced: dict[AttemptLog, Callable[[], None]] = {}
-        # The flush under way: what it took, once it has begun, and when that was.
+        # The flush under way, and what it took, once it has begun.
         self._flushing = False
         self._batch: list[tuple[AttemptLog, Append]] = []
-        self._began = 0.0
-        # Its processor time: on a machine that is shared, the clock's grows without costing more.
-        self._spent = 0.0
+        # Its round: how many logs were due when that began, and how many of them it has left.
+        self._round = self._left = 0
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._urgent = False
-        self._earliest = 0.0
-        self._has_time = False
-        self._backoff = 0.0
         self._outage = Outage("publishing to Redis")
         self._loop = asyncio.get_running_loop()
         # A flush is of many generations: what it logs must not bear the ids of the one it began in.
@@ -151,9 +140,13 @@ class Publisher:
     def has_time(self) -> bool:
         """Whether an entry would leave alone, and soon, as the last did: one of two may wait.
 
-        Where flushes are shared, or dear, they have pieces wait for each other already.
+        Then whatever comes from now on still leaves within `RELAY_FLUSH_MS`, if it is appended by
+        then. Where flushes are shared, or dear, they have pieces wait for each other already.
         """
-        return self._has_time
+        has_time = self._round == 1 and self._pause.is_short
+        if has_time:
+            self._pause.promise(self._loop.time())
+        return has_time
 
     def _writes(self, attempt_log: AttemptLog) -> bool:
         """Whether this log is still written: not abandoned, fenced, ended or given up."""
@@ -161,7 +154,7 @@ class Publisher:
 
     def _opened(self, attempt_log: AttemptLog) -> None:
         # A flush of its own would be in the way of the first words, where the model is fast.
-        self._loop.call_later(self._longest_pause, self._tell_opening, attempt_log)
+        self._loop.call_later(self._pause.longest, self._tell_opening, attempt_log)
 
     def _tell_opening(self, attempt_log: AttemptLog) -> None:
         # What comes after it has taken it along, or is doing so.
@@ -181,11 +174,11 @@ class Publisher:
         if self._flushing:
             self._urgent |= urgent
         else:
-            self._schedule(max(self._earliest, attempt_log.rests_until), urgent)
+            self._schedule(max(self._pause.until, attempt_log.rests_until), urgent)
 
     def _schedule(self, due: float, urgent: bool) -> None:
         wait = due - self._loop.time()
-        if wait <= 0 or (urgent and not self._backoff):
+        if wait <= 0 or (urgent and not self._pause.backoff):
             self._cancel_timer()
             # In the loop's next round: what else this round reads of the models leaves with it.
             self._flushing = True
@@ -206,25 +199,32 @@ class Publisher:
         if not self._dirty:
             self._idle.set()
             return
-        due = min(one.rests_until for one in self._dirty)
-        self._schedule(max(self._earliest, due), self._urgent)
+        # What a flush could not take waits for no timer.
+        due = 0.0 if self._left else min(one.rests_until for one in self._dirty)
+        self._schedule(max(self._pause.until, due), self._urgent)
 
     def _flush(self) -> None:
         self._timer = self._soon = None
         self._flushing, self._urgent = True, False
-        self._began = self._loop.time()
-        self._spent = -time.thread_time()
-        chosen = self._due_now()
+        if not self._left:
+            self._pause.begin(self._loop.time())
+        self._pause.spent -= time.thread_time()
+        due = self._due_now()
+        if not self._left:
+            self._round = self._left = len(due)
+        chosen = due[: min(self._left, LOGS_A_FLUSH)]
         if not chosen:
             # What it was for was let go since.
+            self._end_round()
             self._go_on()
             return
         batch = self._batch = []
         self.counts.flushes += 1
         try:
             self._take(chosen, batch)
+            self._left -= len(batch)
             self._to.send([append for _, append in batch], self._flushed)
-            self._spent += time.thread_time()
+            self._pause.spent += time.thread_time()
         except Exception as error:
             # Whatever it was, it must not end the publishing of every generation.
             self._flushed(error)
@@ -244,7 +244,7 @@ class Publisher:
             self._go_on()
 
     def _succeeded(self, batch: list[tuple[AttemptLog, Append]], answers: list[Appended]) -> None:
-        self._spent -= time.thread_time()
+        self._pause.spent -= time.thread_time()
         lost = self.counts.reseeds
         for (attempt_log, append), answer in zip(batch, answers, strict=True):
             self._answered(attempt_log, append, answer)
@@ -252,20 +252,28 @@ class Publisher:
             log.warning("Redis lost logs; they are seeded anew", extra={"generations": lost})
         if not self._dirty or any(append.frames for _, append in batch):
             # A full Redis lets logs be looked at, and takes nothing: that is no recovery.
-            self._backoff = 0.0
+            self._pause.backoff = 0.0
             self._outage.over()
-        self._behind_since = self._began
-        self._spent += time.thread_time()
-        shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
-        pause = max(shortest, self._spent / SHARE_OF_A_CORE)
-        self._earliest = self._began + min(pause, self._longest_pause)
-        self._has_time = len(batch) == 1 and pause == shortest
+        self._behind_since = self._pause.began
+        self._pause.spent += time.thread_time()
+        if not self._left or not self._dirty:
+            self._end_round()
+
+    def _end_round(self) -> None:
+        # One that had nothing to take is followed by no pause.
+        if self._round:
+            self._left = 0
+            self._pause.end()
 
     def _due_now(self) -> list[AttemptLog]:
         """What leaves with this flush; a fast log does once half its pause is over."""
-        due_by = self._began + self._longest_pause / 2
-        due = (one for one in self._dirty if one.rests_until <= due_by)
-        return list(islice(due, LOGS_A_FLUSH))
+        due_by = self._pause.began + self._pause.longest / 2
+        due = [one for one in self._dirty if one.rests_until <= due_by]
+        if len(due) < len(self._dirty):
+            # It waits for its own rest, and not for a pause after that.
+            resting = (one.rests_until for one in self._dirty if one.rests_until > due_by)
+            self._pause.ends_by(min(resting))
+        return due
 
     def _take(self, chosen: list[AttemptLog], batch: list[tuple[AttemptLog, Append]]) -> None:
         size = 0
@@ -280,10 +288,10 @@ class Publisher:
                 break
 
     def _note_pace(self, attempt_log: AttemptLog) -> None:
-        passed, attempt_log.left_at = self._began - attempt_log.left_at, self._began
-        shortest = self._longest_pause * SHARE_OF_LONGEST_PAUSE
-        is_fast = attempt_log.pieces * shortest > FAST_PIECES * passed
-        attempt_log.rests_until = self._began + self._longest_pause if is_fast else 0.0
+        began = self._pause.began
+        passed, attempt_log.left_at = began - attempt_log.left_at, began
+        is_fast = attempt_log.pieces * self._pause.shortest > FAST_PIECES * passed
+        attempt_log.rests_until = began + self._pause.longest if is_fast else 0.0
 
     def _next_append(self, attempt_log: AttemptLog) -> Append:
         frames = attempt_log.unsent() if attempt_log.located else ()
@@ -330,10 +338,9 @@ class Publisher:
 
     def _failed(self, logs: list[AttemptLog], error: BaseException) -> None:
         self.counts.failures += 1
-        self._has_time = False
-        self._backoff = min(max(self._backoff * 2, BACKOFF_FIRST_SECONDS), BACKOFF_LAST_SECONDS)
+        self._left = 0
         now = self._loop.time()
-        self._earliest = now + self._backoff * random.uniform(0.5, 1.0)
+        self._pause.fail(now)
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, REDIS_FAILURES):
             self._outage.lasts(reason)

@@ -59,7 +59,7 @@ async def test_a_redis_that_takes_its_time_makes_no_pause_longer() -> None:
     await asyncio.sleep(0.2)
     scripted.gate.set()
     assert await link.drain(2)
-    assert link._earliest - link._began < 0.2
+    assert link._pause.until - link._pause.began < 0.2
     link.stop()
 
 

@@ -120,14 +120,14 @@ async def test_a_full_redis_is_asked_less_and_less_often_and_gets_it_all_later(
         try:
             log.append_text("while full")
             await eventually(lambda: rig.publisher.counts.failures >= 5)
-            assert rig.publisher._backoff >= 0.5
+            assert rig.publisher._pause.backoff >= 0.5
             # Between two refusals it only looks once where the log ends.
             assert rig.publisher.counts.flushes <= 2 * rig.publisher.counts.failures + 3
         finally:
             await rig.redis.config_set("maxmemory", 0)
         assert await rig.publisher.drain(5)
         assert [token_text(one) for one in await rig.stored()] == ["before", "while full"]
-        assert rig.publisher._backoff == 0
+        assert rig.publisher._pause.backoff == 0
 
 
 async def test_an_error_that_nobody_expected_does_not_end_the_publishing(

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from jobs import keys, publisher
+from jobs import flush_pause, keys
 from jobs.events import Notice, token_text
 from tests.jobs.log_rig import NAME, Rig, ended, open_rig, started
 from tests.jobs.scripted_log import Scripted, over
@@ -14,7 +14,7 @@ from tests.services import eventually
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every flush count as dear: the next one waits as long as flush_ms allows."""
-    monkeypatch.setattr(publisher, "SHARE_OF_A_CORE", 1e-9)
+    monkeypatch.setattr(flush_pause, "SHARE_OF_A_CORE", 1e-9)
 
 
 async def commands(rig: Rig) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from jobs import publisher
+from jobs import flush_pause
 from jobs.events import Notice
 from tests.jobs.leaping_loop import BACKEND
 from tests.jobs.log_rig import NAME, started
@@ -25,13 +25,13 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps what a flush costs on this machine out of the pauses."""
-    monkeypatch.setattr(publisher, "SHARE_OF_A_CORE", 1e9)
+    monkeypatch.setattr(flush_pause, "SHARE_OF_A_CORE", 1e9)
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every flush count as dear: the next one waits as long as flush_ms allows."""
-    monkeypatch.setattr(publisher, "SHARE_OF_A_CORE", 1e-9)
+    monkeypatch.setattr(flush_pause, "SHARE_OF_A_CORE", 1e-9)
 
 
 async def test_the_opening_leaves_with_the_first_words_of_a_fast_model() -> None:
@@ -283,5 +283,5 @@ async def test_failures_are_followed_by_longer_and_longer_jittered_pauses(
     assert set(jitter) == {(0.5, 1.0)}
     failing.error = None
     assert await link.drain(5)
-    assert link._backoff == 0
+    assert link._pause.backoff == 0
     link.stop()

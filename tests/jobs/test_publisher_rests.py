@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from jobs import publisher
+from jobs import flush_pause
 from tests.jobs.leaping_loop import BACKEND
 from tests.jobs.log_rig import NAME, started
 from tests.jobs.scripted_log import Scripted, made_fast, over
@@ -21,7 +21,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps what a flush costs on this machine out of the pauses."""
-    monkeypatch.setattr(publisher, "SHARE_OF_A_CORE", 1e9)
+    monkeypatch.setattr(flush_pause, "SHARE_OF_A_CORE", 1e9)
 
 
 async def test_a_fast_log_that_was_lost_is_seeded_after_the_shortest_pause() -> None:
@@ -59,7 +59,7 @@ async def test_what_failed_is_sent_again_without_a_rest() -> None:
     await scripted.called(3)
     scripted.error = None
     assert await link.drain(9)
-    assert scripted.at[3] - scripted.at[2] <= publisher.BACKOFF_FIRST_SECONDS + 0.001
+    assert scripted.at[3] - scripted.at[2] <= flush_pause.BACKOFF_FIRST_SECONDS + 0.001
     link.stop()
 
 
@@ -100,7 +100,7 @@ async def test_there_is_time_once_an_entry_has_left_alone() -> None:
 
 
 async def test_there_is_no_time_where_flushes_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "SHARE_OF_A_CORE", 1e-9)
+    monkeypatch.setattr(flush_pause, "SHARE_OF_A_CORE", 1e-9)
     scripted = Scripted()
     link = over(scripted, flush_ms=400)
     started(link, NAME).append_text("a")
