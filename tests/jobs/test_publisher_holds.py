@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from jobs import flush_pause
+from jobs.events import Notice
 from jobs.publisher import LOGS_A_FLUSH, Publisher
 from tests.jobs.leaping_loop import BACKEND
 from tests.jobs.log_rig import NAME, started
@@ -170,16 +171,16 @@ async def test_fast_logs_that_one_flush_can_not_take_along_leave_with_the_next_a
     scripted = Scripted()
     link = over(scripted, flush_ms=1000 * LONGEST)
     names = [f"gen_{number}" for number in range(LOGS_A_FLUSH + 10)]
-    logs = [*await said_once(link, names), *await said_once(link, [NAME])]
+    logs = await said_once(link, names)
     for _ in range(2):
-        for log in 5 * logs[:-1]:
+        for log in 5 * logs:
             log.append_text("fast")
         assert await link.drain(60)
-    for log in logs[:-1]:
+    for log in logs:
         log.append_text("rests")
     await asyncio.sleep(0.6 * LONGEST)
     before = len(scripted.calls)
-    logs[-1].append_text("takes them along")
+    logs[0].append("notice", Notice("fallback", "takes the others along"))
     assert await link.drain(60)
     assert len(scripted.calls) == before + 2
     assert scripted.at[-1] - scripted.at[before] < 0.01
