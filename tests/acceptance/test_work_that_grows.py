@@ -1,17 +1,18 @@
-"""Work that must not grow: statements with the text of a generation, tasks with its tokens."""
+"""Work that must not grow: statements and tasks of a generation with its tokens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
-from jobs.generation import State
-from tests.jobs.at_work import Work, at_work
+import jobs
+from jobs.beat import Beat
+from jobs.generation import Generation, State
+from jobs.rescue import Rescuer
+from tests.jobs.at_work import Work, at_work, text_of
 from tests.services import eventually
+from tests.services.tallies import statements, tasks_made_by
 
 
 @pytest.fixture
@@ -21,38 +22,61 @@ async def work(redis_url: str, sqlite_url: str, tmp_path: Path) -> AsyncIterator
         yield work
 
 
-@contextmanager
-def writes() -> Iterator[list[str]]:
-    """The writing statements of all engines meanwhile, but for those of beats and rescue."""
-    statements: list[str] = []
-
-    def note(_c: Any, _k: Any, statement: str, _p: Any, _x: Any, _m: bool) -> None:
-        words = statement.split()
-        # The rescuer's first round forgets old breakers, at whatever moment that comes.
-        others = "workers" in words[:3] or words[:3] == ["DELETE", "FROM", "breakers"]
-        if words[0] in ("INSERT", "UPDATE", "DELETE") and not others:
-            statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
+SHORT, LONG = 3, 3000
 
 
-async def test_a_worker_writes_as_often_for_a_long_answer_as_for_a_short_one(work: Work) -> None:
-    await work.hire()
-    await work.ended(await work.ask("the first opens connections"))
-    counts = []
-    for tokens in (3, 3000):
-        asked = await work.store("Hello", model=f"demo-fast-tokens-{tokens}")
-        with writes() as statements:
-            await work.queue.enqueue(asked.id, 0)
-            ended = await work.ended(asked)
-            await work.told(asked)
-        assert ended.state is State.COMPLETED
-        counts.append(len(statements))
-    assert counts[0] == counts[1] <= 4, "one to claim, three to commit"
+async def answer(work: Work, tokens: int) -> Generation:
+    """What is stored and not enqueued yet, and will have so many tokens."""
+    return await work.store("Hello", model=f"demo-fast-tokens-{tokens}")
+
+
+async def pieces_told(work: Work, asked: Generation) -> int:
+    """Runs it; in how many pieces its text left, once nothing is under way for it any more."""
+    await work.queue.enqueue(asked.id, 0)
+    events = await work.told(asked, within=20)
+    await eventually(lambda: not [one for one in asyncio.all_tasks() if asked.id in one.get_name()])
+    assert text_of(events).count("t") == int(asked.model.rsplit("-", 1)[1])
+    return sum(event.name == "token" for event in events)
+
+
+@pytest.fixture
+async def alone(work: Work, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """A worker that does nothing but its generations: it neither beats nor rescues."""
+
+    async def rests(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Beat, "run", rests)
+    monkeypatch.setattr(Rescuer, "run", rests)
+    await work.hire(relay_lease_seconds=3600)
+    # The first one opens connections.
+    await pieces_told(work, await answer(work, SHORT))
+    return work
+
+
+async def test_a_long_answer_takes_the_very_statements_of_a_short_one(alone: Work) -> None:
+    taken, pieces = [], []
+    for tokens in (SHORT, LONG):
+        asked = await answer(alone, tokens)
+        with statements() as seen:
+            pieces.append(await pieces_told(alone, asked))
+        taken.append([statement for statement in seen if not statement.startswith("BEGIN")])
+    assert pieces[0] < pieces[1]
+    assert taken[0] == taken[1]
+    assert len(taken[0]) == 4, "one to claim, three to commit"
+
+
+async def test_a_long_answer_makes_as_many_tasks_as_a_short_one(alone: Work) -> None:
+    made, pieces = [], []
+    for tokens in (SHORT, LONG):
+        asked = await answer(alone, tokens)
+        with tasks_made_by(jobs) as tasks:
+            pieces.append(await pieces_told(alone, asked))
+        # The next request is made ahead, whenever this one has been under way for a while.
+        made.append(sorted(one for one in tasks if not one.startswith("Provider._post ")))
+    assert pieces[0] < pieces[1]
+    assert made[0] == made[1]
+    assert made[0], "its attempt at least"
 
 
 async def tasks_at_rest() -> int:
@@ -75,7 +99,7 @@ def tasks_of_jobs() -> int:
     return len(names) - ("Provider._post" in names)
 
 
-async def test_a_running_generation_is_two_tasks_and_none_a_token(work: Work) -> None:
+async def test_a_running_generation_is_two_lasting_tasks_and_none_a_token(work: Work) -> None:
     await work.hire()
     counts = []
     for _ in range(2):
