@@ -5,6 +5,7 @@ from itertools import groupby
 
 import pytest
 
+import jobs
 from jobs import publisher
 from jobs.events import FileDelta, Notice, Status, token_text
 from jobs.generation import State
@@ -12,6 +13,7 @@ from tests.jobs.log_rig import NAME, Rig, ended, open_rig, started
 from tests.jobs.scripted_log import Scripted, over
 from tests.services import DelayingProxy, Direction, eventually
 from tests.services.resp import conversation
+from tests.services.tallies import tasks_made_by
 
 
 async def commands(rig: Rig) -> dict[str, int]:
@@ -120,6 +122,28 @@ async def test_a_token_of_a_running_log_costs_redis_three_commands_in_a_transact
         ran = await commands(rig)
         ran = {name: calls for name, calls in ran.items() if not name.startswith(("config", "inf"))}
         assert ran == {"multi": 1, "xlen": 1, "xadd": 1, "publish": 1, "exec": 1}
+
+
+@pytest.mark.parametrize("generations", [1, 40])
+async def test_a_flush_is_callbacks_alone_and_makes_no_task(
+    redis_url: str, generations: int
+) -> None:
+    async with open_rig(redis_url) as rig:
+        logs = [rig.start(f"gen_{n}") for n in range(generations)]
+        logs[0].append_text("opens the connection")
+        assert await rig.publisher.drain(5)
+        flushes = rig.publisher.counts.flushes
+        with tasks_made_by(jobs) as made:
+            for _ in range(10):
+                for log in logs:
+                    log.append_text("x")
+                assert await rig.publisher.drain(5)
+            for log in logs:
+                log.close()
+                log.append_terminal(ended(log.generation_id, text=log.text))
+            assert await rig.publisher.drain(5)
+        assert rig.publisher.counts.flushes >= flushes + 11
+        assert made == []
 
 
 async def test_more_generations_than_a_flush_takes_all_get_their_turn(redis_url: str) -> None:
