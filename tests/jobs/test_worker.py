@@ -212,24 +212,6 @@ def statements_about(ids: set[str]) -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-async def cost(work: Work, model: str) -> list[str]:
-    """The statements that running such a generation takes."""
-    asked: Generation = await work.store("Hello", model=model)
-    with statements_about({asked.id, asked.conversation_id}) as seen:
-        await work.queue.enqueue(asked.id, 0)
-        await work.told(asked, within=20)
-    return seen
-
-
-async def test_a_generation_costs_the_same_statements_however_long_it_is(work: Work) -> None:
-    await work.hire()
-    short = await cost(work, "demo-fast-tokens-2")
-    long = await cost(work, "demo-tokens-2000-2000")
-    assert short == long
-    # A claim, no history, and the commit: the end, the turn, the next in line.
-    assert len(short) == 4
-
-
 async def test_a_hundred_generations_beat_as_one(work: Work) -> None:
     await work.hire()
     asked = [await work.store(f"Hello {number}", model=SILENT) for number in range(30)]
@@ -252,32 +234,6 @@ async def test_a_hundred_generations_beat_as_one(work: Work) -> None:
 
         await eventually(has_beaten_again)
     assert named == []
-
-
-async def test_no_task_is_made_for_a_token(work: Work) -> None:
-    await work.hire()
-    made = 0
-
-    def count(loop: asyncio.AbstractEventLoop, work: Any, **details: Any) -> asyncio.Task[Any]:
-        nonlocal made
-        made += 1
-        return asyncio.Task(work, loop=loop, **details)
-
-    async def made_for(model: str) -> int:
-        nonlocal made
-        asked = await work.store("Hello", model=model)
-        made = 0
-        await work.queue.enqueue(asked.id, 0)
-        await work.told(asked, within=20)
-        return made
-
-    loop = asyncio.get_running_loop()
-    loop.set_task_factory(count)
-    try:
-        few, many = await made_for("demo-fast-tokens-20"), await made_for("demo-fast-tokens-4000")
-    finally:
-        loop.set_task_factory(None)
-    assert many - few < 400
 
 
 async def test_a_log_that_redis_lost_in_the_models_silence_is_back_within_a_lease(
