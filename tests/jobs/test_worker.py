@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from jobs import keys
-from jobs.generation import Generation, State
+from jobs.generation import State
 from jobs.runner import Runner
 from tests.jobs.at_work import Work, at_work
 from tests.services import eventually
