@@ -23,7 +23,7 @@ from jobs.events import (
     token_frame,
 )
 from jobs.generation import FileChange, Generation, SkillChoice, State, encode
-from jobs.timeline import Entry, add_event, add_token_batch, pack, rebuild
+from jobs.timeline import Timeline, pack, rebuild
 
 CHUNK_FRAMES = 500
 CHUNK_BYTES = 1 << 18
@@ -47,7 +47,7 @@ class AttemptLog:
         self._on_change = on_change
         self._on_open = on_open
         self._text = io.StringIO()
-        self._entries: list[Entry] = []
+        self._timeline = Timeline()
         self._batch: list[str] = []
         self._pieces: list[FileDelta] = []
         self._delta_end = 0
@@ -165,7 +165,7 @@ class AttemptLog:
 
     def timeline(self) -> bytes:
         """The timeline as it is stored with the commit; call `close` before."""
-        return pack(self._entries)
+        return pack(self._timeline)
 
     def unsent(self) -> Sequence[bytes]:
         """Frames from `sent + 1` on, some at a time; made again where they were sent and lost."""
@@ -175,7 +175,7 @@ class AttemptLog:
             del self._frames[:known]
         if self._seq - len(self._frames) == self.sent:
             return _bounded(self._frames)
-        again = rebuild(self.attempt, self.text, self._entries, self.sent)
+        again = rebuild(self.attempt, self.text, self._timeline, self.sent)
         end = () if self._terminal is None else (self._terminal,)
         return _bounded(chain((one for _, one in again), end))
 
@@ -187,7 +187,7 @@ class AttemptLog:
     def _number(self, event: Event, data: EventData) -> None:
         encoded = encode(data)
         self._seq += 1
-        add_event(self._entries, event, encoded)
+        self._timeline.add_event(event, encoded)
         self._frames.append(frame(self._cursor(), event, encoded))
 
     def _seal_delta(self) -> None:
@@ -198,15 +198,18 @@ class AttemptLog:
             self._number("file_delta", FileDelta(path, at, text))
 
     def _seal(self) -> None:
-        self._seal_delta()
+        if self._pieces:
+            self._seal_delta()
         if self._batch:
             text = "".join(self._batch)
             self._batch.clear()
+            characters = len(text)
             self._text.write(text)
+            self._timeline.add_token_batch(characters)
             self._seq += 1
-            self._offset += len(text)
-            add_token_batch(self._entries, len(text))
-            self._frames.append(token_frame(self._cursor(), text))
+            self._offset += characters
+            cursor = Cursor(self.attempt, self._seq, self._offset)
+            self._frames.append(token_frame(cursor, text))
 
     def _cursor(self) -> Cursor:
         return Cursor(self.attempt, self._seq, self._offset)

@@ -6,7 +6,8 @@ row): a positive number is a token batch's length in code points, a negative one
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import msgspec
 
@@ -16,24 +17,57 @@ from jobs.events import Event, frame, token_frame
 Entry = int | tuple[Event, msgspec.Raw]
 
 
-def add_token_batch(entries: list[Entry], characters: int) -> None:
-    """Notes a published token batch of this length."""
-    entries.append(characters)
+class Timeline:
+    """The entries of a running attempt: append-only, and iterable.
+
+    A model's every token may be an event, so a batch is one byte, its length; a 0 stands for the
+    next of the other entries: events, runs of previews, and batches that no byte can count.
+    """
+
+    __slots__ = ("_lengths", "_others")
+
+    def __init__(self) -> None:
+        self._lengths = bytearray()
+        self._others: list[Entry] = []
+
+    def add_token_batch(self, characters: int) -> None:
+        """Notes a published token batch of so many code points; raises ValueError for none."""
+        if 0 < characters < 256:
+            self._lengths.append(characters)
+        elif characters > 0:
+            self._add_other(characters)
+        else:
+            raise ValueError("a token batch has text")
+
+    def add_event(self, event: Event, data: bytes) -> None:
+        """Notes another event with its encoded data; previews are counted, not kept."""
+        if event != "file_delta":
+            self._add_other((event, msgspec.Raw(data)))
+        elif (previews := self._previews_at_end()) > 0:
+            self._others[-1] = -previews - 1
+        else:
+            self._add_other(-1)
+
+    def __iter__(self) -> Iterator[Entry]:
+        first, *rest = self._lengths.split(b"\0")
+        with_others = zip(self._others, rest, strict=True)
+        parts = (chain((other,), lengths) for other, lengths in with_others)
+        return chain(first, chain.from_iterable(parts))
+
+    def _add_other(self, entry: Entry) -> None:
+        self._others.append(entry)
+        self._lengths.append(0)
+
+    def _previews_at_end(self) -> int:
+        if not self._lengths or self._lengths[-1] > 0:
+            return 0
+        last = self._others[-1]
+        return max(0, -last) if isinstance(last, int) else 0
 
 
-def add_event(entries: list[Entry], event: Event, data: bytes) -> None:
-    """Notes another event with its encoded data; previews are counted, not kept."""
-    if event != "file_delta":
-        entries.append((event, msgspec.Raw(data)))
-    elif entries and isinstance(entries[-1], int) and entries[-1] < 0:
-        entries[-1] -= 1
-    else:
-        entries.append(-1)
-
-
-def pack(entries: Sequence[Entry]) -> bytes:
+def pack(entries: Iterable[Entry]) -> bytes:
     """The timeline as it is stored."""
-    return zlib.compress(msgspec.json.encode(entries))
+    return zlib.compress(msgspec.json.encode(list(entries)))
 
 
 def unpack(stored: bytes) -> list[Entry]:
@@ -42,7 +76,7 @@ def unpack(stored: bytes) -> list[Entry]:
 
 
 def rebuild(
-    attempt: int, text: str, entries: Sequence[Entry], after: int = 0
+    attempt: int, text: str, entries: Iterable[Entry], after: int = 0
 ) -> Iterator[tuple[Cursor, bytes]]:
     """Every event after the seq `after`, with its id and its frame.
 
