@@ -4,7 +4,6 @@ It keeps the text and the timeline, from which every frame can be made again; fr
 kept only until Redis has them.
 """
 
-import io
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
@@ -46,7 +45,8 @@ class AttemptLog:
         self.attempt = attempt
         self._on_change = on_change
         self._on_open = on_open
-        self._text = io.StringIO()
+        # UTF-8, since a string takes four bytes for each character once one of them does.
+        self._text = bytearray()
         self._timeline = Timeline()
         self._batch: list[str] = []
         self._pieces: list[FileDelta] = []
@@ -73,7 +73,7 @@ class AttemptLog:
     @property
     def text(self) -> str:
         """All text so far: what the stream carries, and what is committed."""
-        return self._text.getvalue() + "".join(self._batch)
+        return self._text.decode() + "".join(self._batch)
 
     @property
     def ended(self) -> bool:
@@ -204,7 +204,7 @@ class AttemptLog:
             text = "".join(self._batch)
             self._batch.clear()
             characters = len(text)
-            self._text.write(text)
+            self._text += text.encode()
             self._timeline.add_token_batch(characters)
             self._seq += 1
             self._offset += characters

@@ -1,10 +1,15 @@
 """A writer's log numbers each event once, batches what arrives together, and can make it again."""
 
+import gc
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import jobs
 from jobs.attempt_log import CHUNK_BYTES, CHUNK_FRAMES, AttemptLog
 from jobs.cursor import Cursor
 from jobs.events import FileDelta, Notice, Status, frame_cursor, is_token, token_text
@@ -134,6 +139,35 @@ def test_frames_are_let_go_of_once_sent_or_forgotten() -> None:
     log.forget_frames()
     assert not log._frames
     assert [token_text(one) for one in log.unsent()] == ["more"]
+
+
+def held() -> int:
+    """Bytes that are held of what the package, and this file, have allocated while traced."""
+    gc.collect()
+    own = [
+        tracemalloc.Filter(True, f"{Path(jobs.__file__).parent}/*"),
+        tracemalloc.Filter(True, __file__),
+    ]
+    traces = tracemalloc.take_snapshot().filter_traces(own)
+    return sum(one.size for one in traces.statistics("filename"))
+
+
+@pytest.mark.parametrize("letters", ["abc", "äbc", "ab\u2014", "ab😀", "漢字漢"])
+def test_a_long_answer_of_short_tokens_is_held_as_little_more_than_its_text(letters: str) -> None:
+    log = new_log()
+    tracemalloc.start()
+    try:
+        before = held()
+        for number in range(20_000):
+            # Each token is a string of its own, as they come from a model.
+            log.append_text(f"{letters}{number % 10} ")
+            assert len(send(log)) == 1
+        grown = held() - before
+    finally:
+        tracemalloc.stop()
+    text = len(log.text.encode())
+    assert log.seq == 20_000
+    assert text < grown < 1.5 * text
 
 
 pieces = st.one_of(
