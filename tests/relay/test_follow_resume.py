@@ -1,7 +1,8 @@
 """From any cursor a reader gets exactly the rest: with a log, with one seeded anew, with SQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import HealthCheck, example, given, settings
 
 from jobs.attempt_log import AttemptLog
 from jobs.cursor import Cursor
-from tests.relay.heard import Heard, assert_is_the_rest, text_of
-from tests.relay.scripts import REFINE, Say, Script, play, scripts
+from jobs.direct_log import TakeAnswers
+from jobs.publisher import Publisher
+from jobs.stream_log import Append
+from tests.relay.heard import Heard, assert_is_the_rest, heard, text_of
+from tests.relay.scripts import REFINE, Preview, Say, Script, play, scripts
 from tests.relay.stage import Author, Reader, ReadingSide, authoring, reading_side
 from tests.services import eventually
 
@@ -85,9 +89,31 @@ async def test_while_it_runs_and_the_log_is_there(
     assert text_of(whole) == ended.output.text
 
 
+@contextmanager
+def sent_by(publisher: Publisher) -> Iterator[list[Heard]]:
+    """Every event that it sends meanwhile: a lost log takes no preview, and yet its readers may.
+
+    What is published of an entry is the true next one, even where the log is gone.
+    """
+    sent: list[Heard] = []
+    logs = publisher._to
+
+    class Noting:
+        def send(self, appends: Sequence[Append], take: TakeAnswers) -> None:
+            sent.extend(heard(frame for one in appends for frame in one.frames))
+            logs.send(appends, take)
+
+    publisher._to = Noting()
+    try:
+        yield sent
+    finally:
+        publisher._to = logs
+
+
 @few
 @given(past=scripts, future=scripts)
 @example(past=REFINE, future=REFINE)
+@example(past=(), future=(Preview("a.md", "# One"),))
 async def test_while_it_runs_and_the_log_was_lost_and_seeded_anew(
     stage: Stage, past: Script, future: Script
 ) -> None:
@@ -100,11 +126,12 @@ async def test_while_it_runs_and_the_log_was_lost_and_seeded_anew(
     late = await stage.readers(log, before)
     stage.author.publisher.touch()
     later = await stage.readers(log, before)
-    await play(stage.author, log, future)
-    await stage.author.end(log)
-    whole = [
-        *before, *(one for one in await stage.author.log_of(log) if one.cursor.seq > len(before))
-    ]  # fmt: skip
+    with sent_by(stage.author.publisher) as sent:
+        await play(stage.author, log, future)
+        await stage.author.end(log)
+    previews = [one for one in sent if one.event == "file_delta"]
+    after = {one.cursor.seq: one for one in (*previews, *await stage.author.log_of(log))}
+    whole = [*before, *(after[seq] for seq in sorted(after) if seq > len(before))]
     assert stage.author.publisher.counts.reseeds > 0
     for readers in (there, late, later):
         await assert_they_get_the_rest(readers, whole, previews_kept=False)
