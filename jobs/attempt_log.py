@@ -202,9 +202,9 @@ class AttemptLog:
             self._seal_delta()
         if self._batch:
             text = "".join(self._batch)
+            self._text += text.encode()
             self._batch.clear()
             characters = len(text)
-            self._text += text.encode()
             self._timeline.add_token_batch(characters)
             self._seq += 1
             self._offset += characters

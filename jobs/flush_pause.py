@@ -41,6 +41,11 @@ class FlushPause:
         """The pause after what is cheap."""
         return self.longest * SHARE_OF_LONGEST_PAUSE
 
+    @property
+    def most(self) -> float:
+        """How long what is flushed in this round may keep anything that follows waiting."""
+        return self.shortest if self._promised > self.began else self.longest
+
     def begin(self, now: float) -> None:
         """A round begins."""
         self.began, self.spent, self._latest = now, 0.0, math.inf
@@ -52,17 +57,18 @@ class FlushPause:
         self._latest = min(self._latest, at)
 
     def promise(self, now: float) -> None:
-        """Somebody keeps a piece back from now on, which leaves within the longest pause."""
+        """Somebody keeps a piece back from now on, for 3/4 of the longest pause at most.
+
+        Until all of that is over no pause is longer than the shortest, so that no piece waits for
+        more than the longest in all, whoever else was promised the same.
+        """
         self._promised = now + self.longest
 
     def end(self) -> None:
         """The round is over."""
         pause = max(self.shortest, self.spent / SHARE_OF_A_CORE)
         self.is_short = pause == self.shortest
-        latest = self._latest
-        if self._promised > self.began:
-            latest = min(latest, self._promised)
-        self.until = min(self.began + min(pause, self.longest), latest)
+        self.until = min(self.began + min(pause, self.most), self._latest)
 
     def fail(self, now: float) -> None:
         """The round failed: the next one is longer and longer in coming, up to a bound."""

@@ -61,8 +61,11 @@ class Publisher:
         # The flush under way, and what it took, once it has begun.
         self._flushing = False
         self._batch: list[tuple[AttemptLog, Append]] = []
-        # Its round: how many logs were due when that began, and how many of them it has left.
-        self._round = self._left = 0
+        # Its round: how many logs were due when that began, and which it has left, the first last.
+        self._round = 0
+        self._left: list[AttemptLog] = []
+        # Whether the last round was of one log.
+        self._alone = False
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -143,7 +146,7 @@ class Publisher:
         Then whatever comes from now on still leaves within `RELAY_FLUSH_MS`, if it is appended by
         then. Where flushes are shared, or dear, they have pieces wait for each other already.
         """
-        has_time = self._round == 1 and self._pause.is_short
+        has_time = self._alone and self._pause.is_short
         if has_time:
             self._pause.promise(self._loop.time())
         return has_time
@@ -205,29 +208,33 @@ class Publisher:
 
     def _flush(self) -> None:
         self._timer = self._soon = None
-        self._flushing, self._urgent = True, False
+        self._flushing = True
         if not self._left:
-            self._pause.begin(self._loop.time())
-        self._pause.spent -= time.thread_time()
-        due = self._due_now()
-        if not self._left:
-            self._round = self._left = len(due)
-        chosen = due[: min(self._left, LOGS_A_FLUSH)]
-        if not chosen:
-            # What it was for was let go since.
-            self._end_round()
-            self._go_on()
-            return
+            self._begin_round()
         batch = self._batch = []
-        self.counts.flushes += 1
+        self._pause.spent -= time.thread_time()
         try:
-            self._take(chosen, batch)
-            self._left -= len(batch)
-            self._to.send([append for _, append in batch], self._flushed)
+            self._take(batch)
+            if batch:
+                self.counts.flushes += 1
+                self._to.send([append for _, append in batch], self._flushed)
             self._pause.spent += time.thread_time()
         except Exception as error:
             # Whatever it was, it must not end the publishing of every generation.
             self._flushed(error)
+        else:
+            if not batch:
+                # What it was for was let go since.
+                self._end_round()
+                self._go_on()
+
+    def _begin_round(self) -> None:
+        # What is urgent from now on, and comes too late for it, is followed by no pause.
+        self._urgent = False
+        self._pause.begin(self._loop.time())
+        self._left = self._due_now()
+        self._round = len(self._left)
+        self._left.reverse()
 
     def _flushed(self, answers: list[Appended] | Exception) -> None:
         batch, self._batch = self._batch, []
@@ -254,19 +261,20 @@ class Publisher:
             # A full Redis lets logs be looked at, and takes nothing: that is no recovery.
             self._pause.backoff = 0.0
             self._outage.over()
-        self._behind_since = self._pause.began
         self._pause.spent += time.thread_time()
         if not self._left or not self._dirty:
             self._end_round()
 
     def _end_round(self) -> None:
+        self._left.clear()
         # One that had nothing to take is followed by no pause.
         if self._round:
-            self._left = 0
+            self._behind_since = self._pause.began
+            self._alone = self._round == 1
             self._pause.end()
 
     def _due_now(self) -> list[AttemptLog]:
-        """What leaves with this flush; a fast log does once half its pause is over."""
+        """What leaves with this round; a fast log does once half its pause is over."""
         due_by = self._pause.began + self._pause.longest / 2
         due = [one for one in self._dirty if one.rests_until <= due_by]
         if len(due) < len(self._dirty):
@@ -275,23 +283,25 @@ class Publisher:
             self._pause.ends_by(min(resting))
         return due
 
-    def _take(self, chosen: list[AttemptLog], batch: list[tuple[AttemptLog, Append]]) -> None:
+    def _take(self, batch: list[tuple[AttemptLog, Append]]) -> None:
         size = 0
-        for attempt_log in chosen:
+        while self._left and len(batch) < LOGS_A_FLUSH and size < BYTES_A_FLUSH:
+            attempt_log = self._left.pop()
+            if attempt_log not in self._dirty:
+                # It was let go of since the round began.
+                continue
             del self._dirty[attempt_log]
             if attempt_log.located and attempt_log.pending:
                 self._note_pace(attempt_log)
             append = self._next_append(attempt_log)
             batch.append((attempt_log, append))
             size += sum(map(len, append.frames))
-            if size >= BYTES_A_FLUSH:
-                break
 
     def _note_pace(self, attempt_log: AttemptLog) -> None:
         began = self._pause.began
         passed, attempt_log.left_at = began - attempt_log.left_at, began
         is_fast = attempt_log.pieces * self._pause.shortest > FAST_PIECES * passed
-        attempt_log.rests_until = began + self._pause.longest if is_fast else 0.0
+        attempt_log.rests_until = began + self._pause.most if is_fast else 0.0
 
     def _next_append(self, attempt_log: AttemptLog) -> Append:
         frames = attempt_log.unsent() if attempt_log.located else ()
@@ -338,7 +348,7 @@ class Publisher:
 
     def _failed(self, logs: list[AttemptLog], error: BaseException) -> None:
         self.counts.failures += 1
-        self._left = 0
+        self._left.clear()
         now = self._loop.time()
         self._pause.fail(now)
         reason = f"{type(error).__name__}: {error}"

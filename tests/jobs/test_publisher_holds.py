@@ -250,3 +250,86 @@ async def test_a_token_that_was_kept_back_waits_for_no_dear_flush_of_others(
     assert left_at(scripted, NAME)[-1] - came <= LONGEST + 0.001
     assert not link.has_time()
     link.stop()
+
+
+async def test_what_is_urgent_in_mid_round_leaves_after_it_without_a_pause() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=1000 * LONGEST)
+    logs = await said_once(link, [f"gen_{number}" for number in range(LOGS_A_FLUSH + 1)])
+    before = len(scripted.calls)
+    scripted.gate.clear()
+    for log in logs:
+        log.append_text("second")
+    await scripted.called(before + 1)
+    came = now()
+    started(link, NAME).append_text("first, so urgent")
+    scripted.gate.set()
+    assert await link.drain(60)
+    assert [len(one) for one in scripted.calls[before:]] == [LOGS_A_FLUSH, 1, 1]
+    assert left_at(scripted, NAME)[0] - came < 0.01
+    link.stop()
+
+
+async def test_what_comes_in_mid_round_takes_no_place_of_those_that_were_let_go() -> None:
+    scripted = Scripted()
+    link = over(scripted, flush_ms=1000 * LONGEST)
+    logs = await said_once(link, [f"gen_{number}" for number in range(3 * LOGS_A_FLUSH)])
+    kept, let_go = logs[: LOGS_A_FLUSH + 10], logs[LOGS_A_FLUSH + 10 :]
+    before = len(scripted.calls)
+    scripted.gate.clear()
+    for log in logs:
+        log.append_text("second")
+    await scripted.called(before + 1)
+    for log in let_go:
+        link.abandon(log)
+    for log in kept[:10]:
+        log.append_text("third, which came too late for this round")
+    scripted.gate.set()
+    assert await link.drain(60)
+    assert [len(one) for one in scripted.calls[before:]] == [LOGS_A_FLUSH, 10, 10]
+    assert scripted.at[-1] - scripted.at[before] == pytest.approx(LONGEST, abs=0.001)
+    link.stop()
+
+
+async def test_each_of_several_that_keep_a_token_back_has_it_leave_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flushes_are(monkeypatch, dear=False)
+    scripted = Scripted()
+    link = over(scripted, flush_ms=1000 * LONGEST)
+    log, other = await said_once(link, [NAME, "gen_other"])
+    log.append_text("alone")
+    assert await link.drain(60)
+    came = now()
+    assert link.has_time()
+    await asyncio.sleep(0.7 * LONGEST)
+    assert link.has_time()
+    flushes_are(monkeypatch, dear=True)
+    other.append_text("dear")
+    await asyncio.sleep(0.05 * LONGEST)
+    log.append_text("kept back until now")
+    assert await link.drain(60)
+    assert left_at(scripted, NAME)[-1] - came <= LONGEST
+    link.stop()
+
+
+async def test_a_token_that_was_kept_back_does_not_rest_for_its_log_was_fast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flushes_are(monkeypatch, dear=False)
+    scripted = Scripted()
+    link = over(scripted, flush_ms=1000 * LONGEST)
+    [log] = await said_once(link, [NAME])
+    log.append_text("alone")
+    assert await link.drain(60)
+    for _ in range(3):
+        log.append_text("fast")
+    await asyncio.sleep(0.05 * LONGEST)
+    came = now()
+    assert link.has_time()
+    assert await link.drain(60)
+    await asyncio.sleep(0.75 * LONGEST - (now() - came))
+    log.append_text("kept back until now")
+    assert await link.drain(60)
+    assert left_at(scripted, NAME)[-1] - came <= LONGEST
+    link.stop()
