@@ -24,7 +24,7 @@ class FlushPause:
     def __init__(self, longest_seconds: float) -> None:
         self.longest = longest_seconds
         self.began = 0.0
-        """When the newest round began: no event that waits was appended before."""
+        """When the newest round began."""
         self.spent = 0.0
         """Its processor time: on a shared machine the clock's grows without costing more."""
         self.until = 0.0

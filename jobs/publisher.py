@@ -143,8 +143,8 @@ class Publisher:
     def has_time(self) -> bool:
         """Whether an entry would leave alone, and soon, as the last did: one of two may wait.
 
-        Then whatever comes from now on still leaves within `RELAY_FLUSH_MS`, if it is appended by
-        then. Where flushes are shared, or dear, they have pieces wait for each other already.
+        What comes from now on, and is appended within 3/4 of `RELAY_FLUSH_MS`, leaves within all of
+        it then. Where flushes are shared, or dear, they have pieces wait for each other already.
         """
         has_time = self._alone and self._pause.is_short
         if has_time:

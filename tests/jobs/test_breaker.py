@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import text
 
 from jobs.breaker import Breakers, endpoint_of
 from jobs.database import CommitUnknown, Database, migrate
@@ -20,6 +18,7 @@ from jobs.store.breaker_notes import Rule
 from jobs.store.breakers import BreakerOpen, read_breakers
 from jobs.store.claims import Claimed, claim
 from jobs.store.intake import Budget, NewGeneration, accept
+from tests.services.tallies import statements
 
 DOWN = ProviderFailed("model_unavailable", "gave no answer", of_endpoint=True)
 REFUSED = ProviderFailed("model_error", "answered 400", retryable=False)
@@ -84,21 +83,6 @@ async def attempts(sqlite_url: str) -> AsyncIterator[Attempts]:
     async with Database.open(sqlite_url) as db, Breakers.open(db, SETTINGS) as breakers:
         breakers.rule = rule
         yield Attempts(db, breakers)
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """The statements that are executed meanwhile."""
-    seen: list[str] = []
-
-    def note(_c: Any, _k: Any, statement: str, _p: Any, _x: Any, _m: bool) -> None:
-        seen.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 async def test_an_answer_without_failures_before_it_writes_nothing(attempts: Attempts) -> None:
