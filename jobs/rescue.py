@@ -53,7 +53,7 @@ Duty = Callable[[], Awaitable[None]]
 ROUNDS_A_LEASE = 3
 LONGEST_PAUSE_SECONDS = 1.0
 """With the spread and a poll of the queue, a reader hears of a lost worker within lease + 5 s."""
-LONGEST_REST_SECONDS = 2.0
+LONGEST_REST_SECONDS = 3.0
 """The same where nothing is left over. Who is lost is suspected before: see SUSPECT_SHARE."""
 SUSPECT_SHARE = 0.5
 """Whoever is silent for so much of a lease may be about to look lost, or the database not to store
