@@ -11,6 +11,7 @@ from jobs.direct_log import DirectLog, open_direct_log
 from jobs.stream_log import Append, Message
 from tests.jobs.log_appends import APPLIED, GAP, STALE, TTL, append, frames, look, one, sent, told
 from tests.jobs.log_rig import NAME, Rig, open_rig
+from tests.services.tallies import commands
 
 
 @asynccontextmanager
@@ -26,18 +27,6 @@ def goes_on(seq: int, attempt: int = 1, name: str = NAME) -> Append:
     return Append(name, attempt, seq, frames(seq, seq, attempt), 0)
 
 
-async def ran(rig: Rig) -> dict[str, int]:
-    """How often each command of the logs ran since the last time."""
-    stats = await rig.redis.info("commandstats")
-    await rig.redis.config_resetstat()
-    calls = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
-    return {
-        name: calls[name]
-        for name in ("evalsha", "eval", "script|load", "xrevrange", "xlen", "xadd", "publish")
-        if name in calls
-    }
-
-
 @pytest.mark.parametrize("logs", [2, 100])
 async def test_logs_that_go_on_are_one_command_and_three_within_it(
     redis_url: str, logs: int
@@ -46,9 +35,14 @@ async def test_logs_that_go_on_are_one_command_and_three_within_it(
     async with open_direct(redis_url) as (rig, direct):
         await sent(direct, [append(1, 1, name=name) for name in names])
         await sent(direct, [goes_on(2, name=name) for name in names])
-        await ran(rig)
+        await commands(rig.redis)
         answers = await sent(direct, [goes_on(3, name=name) for name in names])
-        assert await ran(rig) == {"evalsha": 1, "xlen": logs, "xadd": logs, "publish": logs}
+        assert await commands(rig.redis) == {
+            "evalsha": 1,
+            "xlen": logs,
+            "xadd": logs,
+            "publish": logs,
+        }
         assert [(one.outcome, one.attempt, one.seq) for one in answers] == [(APPLIED, 1, 3)] * logs
 
 
@@ -57,9 +51,9 @@ async def test_looks_at_logs_are_one_command_and_one_within_it(redis_url: str) -
     async with open_direct(redis_url) as (rig, direct):
         await sent(direct, [append(1, 3, name=name) for name in names])
         listener = await rig.listen(names[0])
-        await ran(rig)
+        await commands(rig.redis)
         answers = await sent(direct, [Append(name, 1, 4, (), 0) for name in names])
-        assert await ran(rig) == {"evalsha": 1, "xlen": 100}
+        assert await commands(rig.redis) == {"evalsha": 1, "xlen": 100}
         assert [(one.outcome, one.attempt, one.seq) for one in answers] == [(APPLIED, 1, 3)] * 100
         await rig.redis.delete(keys.log(names[1]))
         answers = await sent(direct, [Append(name, 1, 4, (), 0) for name in names[:3]])
@@ -78,7 +72,7 @@ async def test_whatever_else_is_to_be_done_a_flush_is_two_commands(redis_url: st
     async with open_direct(redis_url) as (rig, direct):
         await sent(direct, [append(1, 2, name=name) for name in ("gen_a", "gen_b", "gen_c")])
         await sent(direct, [goes_on(3, name="gen_a")])
-        await ran(rig)
+        await commands(rig.redis)
         answers = await sent(
             direct,
             [
@@ -89,7 +83,7 @@ async def test_whatever_else_is_to_be_done_a_flush_is_two_commands(redis_url: st
                 look(3, name="gen_a"),
             ],
         )
-        assert (await ran(rig))["evalsha"] == 2
+        assert (await commands(rig.redis))["evalsha"] == 2
         assert [(one.outcome, one.seq) for one in answers] == [
             (APPLIED, 4), (APPLIED, 3), (APPLIED, 1), (APPLIED, 3), (APPLIED, 4),
         ]  # fmt: skip

@@ -17,6 +17,7 @@ from jobs.stream_log import Append, Message, Outcome
 from tests.jobs.log_appends import APPLIED, GAP, STALE, THERE, append, frames, look, one, sent, told
 from tests.jobs.log_rig import NAME, Rig, open_rig
 from tests.services import DelayingProxy, RedisServer, eventually
+from tests.services.tallies import commands
 
 StartRedis = Callable[..., RedisServer]
 SCRIPT = {"evalsha": 1}
@@ -38,10 +39,8 @@ def goes_on(seq: int, attempt: int = 1, name: str = NAME) -> Append:
 
 async def ran(rig: Rig) -> dict[str, int]:
     """How often scripts and transactions ran since the last time."""
-    stats = await rig.redis.info("commandstats")
-    await rig.redis.config_resetstat()
-    names = ("evalsha", "eval", "multi", "exec")
-    return {name: stats[f"cmdstat_{name}"]["calls"] for name in names if f"cmdstat_{name}" in stats}
+    seen = await commands(rig.redis)
+    return {name: seen[name] for name in ("evalsha", "eval", "multi", "exec") if name in seen}
 
 
 async def outcome(direct: DirectLog, wanted: Append) -> tuple[Outcome, int, int]:

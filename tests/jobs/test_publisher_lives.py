@@ -6,22 +6,16 @@ import pytest
 
 from jobs import flush_pause, keys
 from jobs.events import Notice, token_text
-from tests.jobs.log_rig import NAME, Rig, ended, open_rig, started
+from tests.jobs.log_rig import NAME, ended, open_rig, started
 from tests.jobs.scripted_log import Scripted, over
 from tests.services import eventually
+from tests.services.tallies import commands
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every flush count as dear: the next one waits as long as flush_ms allows."""
     monkeypatch.setattr(flush_pause, "SHARE_OF_A_CORE", 1e-9)
-
-
-async def commands(rig: Rig) -> dict[str, int]:
-    """How often each command ran since the last time, scripts' own commands included."""
-    stats = await rig.redis.info("commandstats")
-    await rig.redis.config_resetstat()
-    return {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
 
 
 async def test_an_ended_log_keeps_its_own_time_to_live_and_is_let_go(redis_url: str) -> None:
@@ -33,10 +27,10 @@ async def test_an_ended_log_keeps_its_own_time_to_live_and_is_let_go(redis_url: 
         log.append_terminal(ended(text="x"))
         assert await rig.publisher.drain(5)
         assert 6_000 < await rig.redis.pttl(keys.log(NAME)) <= 7_000
-        await commands(rig)
+        await commands(rig.redis)
         rig.publisher.touch()
         assert await rig.publisher.drain(5)
-        assert "evalsha" not in await commands(rig)
+        assert "evalsha" not in await commands(rig.redis)
 
 
 async def test_touching_keeps_silent_and_busy_logs_alive(redis_url: str) -> None:
@@ -63,11 +57,11 @@ async def test_a_time_to_live_is_set_anew_when_a_sixth_of_it_is_over(
             rig.start(f"gen_{number}").append_text("x")
         rig.publisher.touch()
         assert await rig.publisher.drain(5)
-        await commands(rig)
+        await commands(rig.redis)
         for _ in range(3):
             rig.publisher.touch()
             assert await rig.publisher.drain(5)
-        looked = await commands(rig)
+        looked = await commands(rig.redis)
         assert (looked["evalsha"], looked["xlen"]) == (3, 60)
         assert "pexpire" not in looked
         later = rig.publisher._loop.time() + 100 / 6
@@ -75,7 +69,7 @@ async def test_a_time_to_live_is_set_anew_when_a_sixth_of_it_is_over(
         rig.publisher.touch()
         monkeypatch.undo()
         assert await rig.publisher.drain(5)
-        assert (await commands(rig))["pexpire"] == 20
+        assert (await commands(rig.redis))["pexpire"] == 20
 
 
 async def test_a_newer_attempt_fences_the_writer_once(redis_url: str) -> None:

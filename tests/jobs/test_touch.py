@@ -9,8 +9,8 @@ from jobs.events import Notice, token_text
 from jobs.publisher import LOGS_A_FLUSH
 from jobs.touch import touch
 from tests.jobs.log_rig import NAME, Rig, open_rig
-from tests.jobs.test_publisher_lives import commands
 from tests.services import RedisServer
+from tests.services.tallies import commands
 
 SEVERAL = LOGS_A_FLUSH + 1
 
@@ -22,7 +22,7 @@ async def at_rest(rig: Rig, number: int) -> None:
     rig.publisher.touch()
     assert await rig.publisher.drain(5)
     await touch(rig.publisher, rig.stream_log)
-    await commands(rig)
+    await commands(rig.redis)
 
 
 async def test_logs_at_rest_cost_no_flush_and_few_calls(redis_url: str) -> None:
@@ -32,7 +32,7 @@ async def test_logs_at_rest_cost_no_flush_and_few_calls(redis_url: str) -> None:
         for _ in range(3):
             await touch(rig.publisher, rig.stream_log)
             assert await rig.publisher.drain(5)
-        asked = await commands(rig)
+        asked = await commands(rig.redis)
         assert (asked["evalsha"], asked["xlen"]) == (6, 3 * SEVERAL)
         assert rig.publisher.counts.flushes == flushes
 
@@ -85,7 +85,7 @@ async def test_a_log_that_is_whole_lives_on_when_that_is_due(
         monkeypatch.setattr(rig.publisher, "_refresh_at", later - 100 / 6)
         await touch(rig.publisher, rig.stream_log)
         assert await rig.publisher.drain(5)
-        assert (await commands(rig))["pexpire"] == 20
+        assert (await commands(rig.redis))["pexpire"] == 20
 
 
 async def test_all_that_a_redis_lost_while_it_was_away_is_seeded_anew(

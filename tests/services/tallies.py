@@ -1,4 +1,4 @@
-"""What is counted while a block runs: statements of all engines, tasks by whose code made them."""
+"""What is counted: statements of all engines, tasks by whose code made them, commands of Redis."""
 
 import asyncio
 import sys
@@ -8,7 +8,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from redis.asyncio import Redis
 from sqlalchemy import Engine, event
+
+
+async def commands(redis: Redis) -> dict[str, int]:
+    """How often each command ran since the last time, whoever sent it, those in scripts included.
+
+    But for what connections say of themselves, and this very look.
+    """
+    stats = await redis.info("commandstats")
+    await redis.config_resetstat()
+    counted = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
+    aside = ("config|", "info", "client|", "hello")
+    return {name: calls for name, calls in counted.items() if not name.startswith(aside)}
 
 
 @contextmanager
