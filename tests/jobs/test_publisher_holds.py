@@ -1,6 +1,7 @@
 """No token waits for a timer longer than `RELAY_FLUSH_MS`, however many there are, or dear."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -25,6 +26,20 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 def dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every pause the longest, whatever a flush costs on this machine."""
     flushes_are(monkeypatch, dear=True)
+
+
+@pytest.fixture
+def scripted() -> Scripted:
+    """The log in memory that the publisher writes to."""
+    return Scripted()
+
+
+@pytest.fixture
+async def link(scripted: Scripted) -> AsyncIterator[Publisher]:
+    """The publisher."""
+    link = over(scripted, flush_ms=1000 * LONGEST)
+    yield link
+    link.stop()
 
 
 def flushes_are(monkeypatch: pytest.MonkeyPatch, *, dear: bool) -> None:
@@ -58,9 +73,9 @@ async def said_once(link: Publisher, names: list[str]) -> list[Any]:
 
 
 @pytest.mark.parametrize("count", [LOGS_A_FLUSH, 600, 2000])
-async def test_first_tokens_wait_for_no_timer_however_many_come_at_once(count: int) -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
+async def test_first_tokens_wait_for_no_timer_however_many_come_at_once(
+    scripted: Scripted, link: Publisher, count: int
+) -> None:
     logs = [started(link, f"gen_{number}") for number in range(count)]
     began = now()
     for log in logs:
@@ -68,15 +83,12 @@ async def test_first_tokens_wait_for_no_timer_however_many_come_at_once(count: i
     assert await link.drain(60)
     assert len(scripted.calls) == -(-count // LOGS_A_FLUSH)
     assert max(scripted.at) - began < 0.01
-    link.stop()
 
 
 @pytest.mark.parametrize("count", [LOGS_A_FLUSH, 600, 2000])
 async def test_tokens_of_more_logs_than_a_flush_takes_wait_for_one_pause_together(
-    count: int,
+    scripted: Scripted, link: Publisher, count: int
 ) -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
     logs = await said_once(link, [f"gen_{number}" for number in range(count)])
     started(link, NAME).append_text("just before")
     before = len(scripted.calls)
@@ -89,12 +101,11 @@ async def test_tokens_of_more_logs_than_a_flush_takes_wait_for_one_pause_togethe
     held = [at - came for at in scripted.at[before + 1 :]]
     assert len(held) == -(-count // LOGS_A_FLUSH)
     assert LONGEST - 0.02 < min(held) <= max(held) <= LONGEST
-    link.stop()
 
 
-async def test_the_pause_comes_after_the_last_flush_of_many_from_the_begin_of_the_first() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
+async def test_the_pause_comes_after_the_last_flush_of_many_from_the_begin_of_the_first(
+    scripted: Scripted, link: Publisher
+) -> None:
     logs = await said_once(link, [f"gen_{number}" for number in range(2 * LOGS_A_FLUSH)])
     for log in logs:
         log.append_text("second")
@@ -109,12 +120,11 @@ async def test_the_pause_comes_after_the_last_flush_of_many_from_the_begin_of_th
     first, second, third = scripted.at[before:]
     assert second - first >= 0.1
     assert third - first == pytest.approx(LONGEST, abs=0.001)
-    link.stop()
 
 
-async def test_a_flush_that_is_too_long_in_bytes_is_followed_by_the_next_at_once() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
+async def test_a_flush_that_is_too_long_in_bytes_is_followed_by_the_next_at_once(
+    scripted: Scripted, link: Publisher
+) -> None:
     logs = await said_once(link, [f"gen_{number}" for number in range(10)])
     before = len(scripted.calls)
     began = now()
@@ -123,12 +133,11 @@ async def test_a_flush_that_is_too_long_in_bytes_is_followed_by_the_next_at_once
     assert await link.drain(60)
     assert len(scripted.calls) - before > 1
     assert max(scripted.at) - began < 0.01
-    link.stop()
 
 
-async def test_what_fails_in_mid_round_is_not_sent_again_at_once() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
+async def test_what_fails_in_mid_round_is_not_sent_again_at_once(
+    scripted: Scripted, link: Publisher
+) -> None:
     logs = await said_once(link, [f"gen_{number}" for number in range(2 * LOGS_A_FLUSH)])
     before = len(scripted.calls)
     scripted.error = ConnectionError("away")
@@ -144,12 +153,11 @@ async def test_what_fails_in_mid_round_is_not_sent_again_at_once() -> None:
     # Both parts ask at once where their logs stand, and not the second after a pause.
     assert len(scripted.calls[before + 2]) == LOGS_A_FLUSH
     assert again[1] - again[0] < 0.01
-    link.stop()
 
 
-async def test_what_an_urgent_flush_can_not_take_leaves_with_it_before_the_pause_is_over() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
+async def test_what_an_urgent_flush_can_not_take_leaves_with_it_before_the_pause_is_over(
+    scripted: Scripted, link: Publisher
+) -> None:
     logs = await said_once(link, [f"gen_{number}" for number in range(LOGS_A_FLUSH + 10)])
     logs[0].append_text("alone")
     before = len(scripted.calls)
@@ -161,15 +169,12 @@ async def test_what_an_urgent_flush_can_not_take_leaves_with_it_before_the_pause
     assert await link.drain(60)
     assert len(scripted.calls) == before + 3
     assert scripted.at[-1] - scripted.at[before] < 0.02
-    link.stop()
 
 
 async def test_fast_logs_that_one_flush_can_not_take_along_leave_with_the_next_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+    scripted: Scripted, link: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushes_are(monkeypatch, dear=False)
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
     names = [f"gen_{number}" for number in range(LOGS_A_FLUSH + 10)]
     logs = await said_once(link, names)
     for _ in range(2):
@@ -184,12 +189,11 @@ async def test_fast_logs_that_one_flush_can_not_take_along_leave_with_the_next_a
     assert await link.drain(60)
     assert len(scripted.calls) == before + 2
     assert scripted.at[-1] - scripted.at[before] < 0.01
-    link.stop()
 
 
-async def test_logs_that_are_let_go_in_mid_round_leave_nothing_to_wait_for() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
+async def test_logs_that_are_let_go_in_mid_round_leave_nothing_to_wait_for(
+    scripted: Scripted, link: Publisher
+) -> None:
     logs = await said_once(link, [f"gen_{number}" for number in range(2 * LOGS_A_FLUSH)])
     before = len(scripted.calls)
     scripted.gate.clear()
@@ -205,15 +209,12 @@ async def test_logs_that_are_let_go_in_mid_round_leave_nothing_to_wait_for() -> 
     logs[0].append_text("third")
     assert await link.drain(60)
     assert scripted.at[-1] - scripted.at[-2] == pytest.approx(LONGEST, abs=0.001)
-    link.stop()
 
 
 async def test_a_fast_log_that_rests_waits_for_no_dear_flush_of_others(
-    monkeypatch: pytest.MonkeyPatch,
+    scripted: Scripted, link: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushes_are(monkeypatch, dear=False)
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
     others = await said_once(link, [f"gen_{number}" for number in range(5)])
     scripted.calls.clear()
     scripted.at.clear()
@@ -226,16 +227,16 @@ async def test_a_fast_log_that_rests_waits_for_no_dear_flush_of_others(
     assert await link.drain(60)
     assert left_at(scripted, others[0].generation_id)[-1] - came < 0.5 * LONGEST
     assert left_at(scripted, NAME)[-1] - came <= LONGEST
-    link.stop()
 
 
 @pytest.mark.parametrize("dear_after", [0.0, 0.3, 0.74])
 async def test_a_token_that_was_kept_back_waits_for_no_dear_flush_of_others(
-    monkeypatch: pytest.MonkeyPatch, dear_after: float
+    scripted: Scripted,
+    link: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    dear_after: float,
 ) -> None:
     flushes_are(monkeypatch, dear=False)
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
     log, other = await said_once(link, [NAME, "gen_other"])
     log.append_text("alone")
     assert await link.drain(60)
@@ -249,12 +250,11 @@ async def test_a_token_that_was_kept_back_waits_for_no_dear_flush_of_others(
     assert await link.drain(60)
     assert left_at(scripted, NAME)[-1] - came <= LONGEST + 0.001
     assert not link.has_time()
-    link.stop()
 
 
-async def test_what_is_urgent_in_mid_round_leaves_after_it_without_a_pause() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
+async def test_what_is_urgent_in_mid_round_leaves_after_it_without_a_pause(
+    scripted: Scripted, link: Publisher
+) -> None:
     logs = await said_once(link, [f"gen_{number}" for number in range(LOGS_A_FLUSH + 1)])
     before = len(scripted.calls)
     scripted.gate.clear()
@@ -267,12 +267,11 @@ async def test_what_is_urgent_in_mid_round_leaves_after_it_without_a_pause() -> 
     assert await link.drain(60)
     assert [len(one) for one in scripted.calls[before:]] == [LOGS_A_FLUSH, 1, 1]
     assert left_at(scripted, NAME)[0] - came < 0.01
-    link.stop()
 
 
-async def test_what_comes_in_mid_round_takes_no_place_of_those_that_were_let_go() -> None:
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
+async def test_what_comes_in_mid_round_takes_no_place_of_those_that_were_let_go(
+    scripted: Scripted, link: Publisher
+) -> None:
     logs = await said_once(link, [f"gen_{number}" for number in range(3 * LOGS_A_FLUSH)])
     kept, let_go = logs[: LOGS_A_FLUSH + 10], logs[LOGS_A_FLUSH + 10 :]
     before = len(scripted.calls)
@@ -288,15 +287,12 @@ async def test_what_comes_in_mid_round_takes_no_place_of_those_that_were_let_go(
     assert await link.drain(60)
     assert [len(one) for one in scripted.calls[before:]] == [LOGS_A_FLUSH, 10, 10]
     assert scripted.at[-1] - scripted.at[before] == pytest.approx(LONGEST, abs=0.001)
-    link.stop()
 
 
 async def test_each_of_several_that_keep_a_token_back_has_it_leave_in_time(
-    monkeypatch: pytest.MonkeyPatch,
+    scripted: Scripted, link: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushes_are(monkeypatch, dear=False)
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
     log, other = await said_once(link, [NAME, "gen_other"])
     log.append_text("alone")
     assert await link.drain(60)
@@ -310,15 +306,12 @@ async def test_each_of_several_that_keep_a_token_back_has_it_leave_in_time(
     log.append_text("kept back until now")
     assert await link.drain(60)
     assert left_at(scripted, NAME)[-1] - came <= LONGEST
-    link.stop()
 
 
 async def test_a_token_that_was_kept_back_does_not_rest_for_its_log_was_fast(
-    monkeypatch: pytest.MonkeyPatch,
+    scripted: Scripted, link: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushes_are(monkeypatch, dear=False)
-    scripted = Scripted()
-    link = over(scripted, flush_ms=1000 * LONGEST)
     [log] = await said_once(link, [NAME])
     log.append_text("alone")
     assert await link.drain(60)
@@ -332,4 +325,3 @@ async def test_a_token_that_was_kept_back_does_not_rest_for_its_log_was_fast(
     log.append_text("kept back until now")
     assert await link.drain(60)
     assert left_at(scripted, NAME)[-1] - came <= LONGEST
-    link.stop()
